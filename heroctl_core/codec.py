@@ -1,0 +1,91 @@
+"""The door of msgpack: canonical bytes for rows and commands, plain bytes for frames.
+
+Canonical (contracts.md, "Canonical encoding"): JSON values only, no NaN or infinity, integers of
+64 bits, map keys are text in the order of their UTF-8 bytes, shortest integer form, float64. Equal
+values have equal bytes, so fingerprints and archives can be compared byte by byte.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from typing import Any, Final
+
+import msgpack
+
+from . import limits
+
+_INT_MIN: Final = -(2**63)
+_INT_MAX: Final = 2**63 - 1
+
+
+class NotCanonical(ValueError):
+    """A value that has no canonical form; the message names the place and the reason."""
+
+
+def canonical(value: object, *, place: str = "value", depth: int = 0) -> Any:
+    """A copy of `value` with map keys in canonical order; raises NotCanonical with the place."""
+    if value is None or value is True or value is False or type(value) in (str, bytes):
+        if type(value) is str:
+            try:
+                value.encode()
+            except UnicodeEncodeError as error:
+                raise NotCanonical(f"{place} is no valid unicode text") from error
+        return value
+    if type(value) is int:
+        if not _INT_MIN <= value <= _INT_MAX:
+            raise NotCanonical(f"{place} is {value}, beyond 64 bits")
+        return value
+    if type(value) is float:
+        if not math.isfinite(value):
+            raise NotCanonical(f"{place} is {value}, which JSON cannot hold")
+        return value
+    if depth >= limits.NESTING:
+        raise NotCanonical(f"{place} is nested deeper than {limits.NESTING} levels")
+    if isinstance(value, list | tuple):
+        return [
+            canonical(item, place=f"{place}[{i}]", depth=depth + 1) for i, item in enumerate(value)
+        ]
+    if isinstance(value, dict):
+        for key in value:
+            if type(key) is not str:
+                raise NotCanonical(f"{place} has the key {key!r}, which is no text: quote this")
+        # Code point order is the order of UTF-8 bytes.
+        return {
+            canonical(key, place=place): canonical(
+                value[key], place=f"{place}.{key}", depth=depth + 1
+            )
+            for key in sorted(value)
+        }
+    raise NotCanonical(f"{place} is a {type(value).__name__}: quote this")
+
+
+def pack_canonical(value: object) -> bytes:
+    """Canonical msgpack of a value from outside; raises NotCanonical."""
+    return pack(canonical(value))
+
+
+
+def pack(value: object) -> bytes:
+    """Msgpack of a value that our own code built in canonical order."""
+    return msgpack.packb(value, use_bin_type=True, strict_types=True)  # type: ignore[no-any-return]
+
+
+def unpack(data: bytes | memoryview, *, max_bytes: int = limits.FRAME_BYTES) -> Any:
+    """The value in `data`; ValueError for anything that is not exactly one whole value."""
+    if len(data) > max_bytes:
+        raise ValueError(f"{len(data)} bytes, more than {max_bytes}")
+    try:
+        return msgpack.unpackb(data, raw=False, strict_map_key=True)
+    except (msgpack.UnpackException, ValueError, RecursionError) as error:
+        raise ValueError(f"not msgpack: {error}") from error
+
+
+def shard_of(key: str) -> int:
+    """The shard of a key: the same on every node and in every release."""
+    return zlib.crc32(key.encode()) % limits.SHARDS
+
+
+def crc32(data: bytes | memoryview, start: int = 0) -> int:
+    """CRC-32 of `data`, continued from `start`: detects damage, not intent."""
+    return zlib.crc32(data, start)

@@ -1,0 +1,123 @@
+"""Who talks to whom: the hello of both sides and what follows from it. Pure.
+
+Two nodes exchange Raft messages only when cluster and lineage are equal. Lineages are compared by
+containment, never by number: after a restore the longer one continues the shorter; when neither
+contains the other the data forked, and nothing is exchanged (docs/recovery.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any, Final
+
+PROTOCOL: Final = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a node says of itself when a connection opens."""
+
+    cluster_name: str
+    cluster_id: str  # "" while the folder is empty
+    lineage: tuple[tuple[int, str], ...]
+    member_id: str
+    boot_nonce: str
+    name: str
+    address: str
+    key_id: str
+    expect: int  # bootstrap_expect; 0 = never founds
+    has_quorum: bool = False  # serves with a quorum of its own generation
+    suspended: bool = False  # met a newer generation and does not vote any more
+    left: tuple[tuple[str, str], ...] = ()  # (old member id, restore id that it left)
+    header: Mapping[str, Any] = field(default_factory=dict)  # for those who join
+    protocol: int = PROTOCOL
+
+    def to_value(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def hello_from(value: object) -> Hello:
+    """The hello in a frame; ValueError when it is none."""
+    if not isinstance(value, dict) or value.get("protocol") != PROTOCOL:
+        spoken = value.get("protocol") if isinstance(value, dict) else None
+        raise ValueError(f"the peer speaks protocol {spoken}, this node speaks {PROTOCOL}")
+    try:
+        known = {name: value[name] for name in Hello.__dataclass_fields__}
+        known["lineage"] = tuple((int(n), str(r)) for n, r in known["lineage"])
+        known["left"] = tuple((str(m), str(r)) for m, r in known["left"])
+        hello = Hello(**known)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"malformed hello: {error!r}") from error
+    texts = (hello.cluster_name, hello.cluster_id, hello.member_id, hello.boot_nonce,
+             hello.name, hello.address, hello.key_id)  # fmt: skip
+    if not all(isinstance(text, str) and len(text) <= 512 for text in texts):
+        raise ValueError("malformed hello: a field is no text")
+    if not isinstance(hello.header, dict) or type(hello.expect) is not int:
+        raise ValueError("malformed hello: header or expect")
+    return hello
+
+
+class Relation(Enum):
+    """What the other node is to this one."""
+
+    PEER = "peer"  # same cluster, same lineage: Raft messages flow
+    BOTH_EMPTY = "both_empty"  # may found a cluster together
+    JOINER = "joiner"  # it is empty, we are a cluster
+    HOST = "host"  # we are empty, it is a cluster
+    NEWER = "newer"  # it continues our lineage: we are superseded
+    OLDER = "older"  # we continue its lineage
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """The relation, and for a refusal the reason as an operator should read it."""
+
+    relation: Relation
+    reason: str = ""
+
+
+def judge(mine: Hello, theirs: Hello) -> Judgement:
+    """What `theirs` is to the node that says `mine`."""
+    if reason := _refusal(mine, theirs):
+        return Judgement(Relation.REFUSED, reason)
+    if not mine.cluster_id or not theirs.cluster_id:
+        relations = {
+            (False, False): Relation.BOTH_EMPTY,
+            (True, False): Relation.JOINER,
+            (False, True): Relation.HOST,
+        }
+        return Judgement(relations[bool(mine.cluster_id), bool(theirs.cluster_id)])
+    if mine.lineage == theirs.lineage:
+        return Judgement(Relation.PEER)
+    if contains(theirs.lineage, mine.lineage):
+        return Judgement(Relation.NEWER)
+    if contains(mine.lineage, theirs.lineage):
+        return Judgement(Relation.OLDER)
+    return Judgement(
+        Relation.REFUSED,
+        f"fork: {theirs.name} has restore {theirs.lineage[-1][1][:8]} of generation "
+        f"{theirs.lineage[-1][0]}, this node has {mine.lineage[-1][1][:8]} of generation "
+        f"{mine.lineage[-1][0]}, and neither continues the other",
+    )
+
+
+def contains(longer: tuple[tuple[int, str], ...], shorter: tuple[tuple[int, str], ...]) -> bool:
+    """Whether `longer` continues `shorter`."""
+    return longer[: len(shorter)] == shorter
+
+
+def _refusal(mine: Hello, theirs: Hello) -> str:
+    if theirs.cluster_name != mine.cluster_name:
+        return f"it belongs to cluster {theirs.cluster_name!r}, this is {mine.cluster_name!r}"
+    if theirs.member_id == mine.member_id:
+        if theirs.boot_nonce == mine.boot_nonce:
+            return "itself"
+        return "two live processes have one member id: a data folder was copied"
+    if mine.cluster_id and theirs.cluster_id and mine.cluster_id != theirs.cluster_id:
+        return f"its cluster id is {theirs.cluster_id[:8]}, ours {mine.cluster_id[:8]}"
+    if theirs.key_id != mine.key_id:
+        return f"its secrets key is {theirs.key_id}, ours {mine.key_id}"
+    return ""

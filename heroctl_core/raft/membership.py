@@ -1,0 +1,117 @@
+"""Who belongs to the cluster: the configuration in the log, and the next single change. Pure.
+
+One voter is added or removed at a time (Raft thesis 4.1). An entry of the log carries the whole
+configuration; the newest one in the log counts, committed or not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import codec
+
+
+@dataclass(frozen=True, slots=True)
+class MemberSpec:
+    """What the configuration says of one member."""
+
+    name: str
+    address: str  # host:port where its Raft listener is reached
+    voter: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """Members by member id. Equal values encode to equal bytes."""
+
+    members: Mapping[str, MemberSpec]
+
+    @property
+    def voters(self) -> frozenset[str]:
+        return frozenset(m for m, spec in self.members.items() if spec.voter)
+
+    @property
+    def quorum(self) -> int:
+        """How many voters are a majority."""
+        return len(self.voters) // 2 + 1
+
+    def is_quorum(self, members: Iterable[str]) -> bool:
+        """Whether `members` hold a majority of the voters."""
+        return len(self.voters & set(members)) >= self.quorum
+
+    def with_member(self, member_id: str, spec: MemberSpec) -> Configuration:
+        return Configuration({**self.members, member_id: spec})
+
+    def without(self, member_id: str) -> Configuration:
+        return Configuration({m: s for m, s in self.members.items() if m != member_id})
+
+    def to_value(self) -> dict[str, dict[str, Any]]:
+        """Plain maps, as header.json and hello frames carry it."""
+        return {
+            m: {"address": s.address, "name": s.name, "voter": s.voter}
+            for m, s in sorted(self.members.items())
+        }
+
+    def encode(self) -> bytes:
+        return codec.pack(self.to_value())
+
+
+EMPTY = Configuration({})
+
+
+def from_value(value: Mapping[str, Mapping[str, Any]]) -> Configuration:
+    """The configuration in plain maps; ValueError when it is none."""
+    try:
+        members = {
+            str(m): MemberSpec(str(s["name"]), str(s["address"]), bool(s["voter"]))
+            for m, s in sorted(value.items())
+        }
+    except (TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"no configuration: {error!r}") from error
+    return Configuration(members)
+
+
+def decode(data: bytes) -> Configuration:
+    """The configuration in the bytes of a log entry or dump; ValueError when it is none."""
+    value = codec.unpack(data)
+    if not isinstance(value, dict):
+        raise ValueError("no configuration: not a map")
+    return from_value(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node outside the configuration that asks to join, as the leader sees it."""
+
+    name: str
+    address: str
+
+
+def next_change(
+    current: Configuration,
+    candidates: Mapping[str, Candidate],
+    caught_up: frozenset[str],
+    connected: frozenset[str],
+) -> Configuration | None:
+    """The next single change that brings the cluster nearer to what it should be, or None.
+
+    A candidate whose node name belongs to a member that is not connected replaces it: the old
+    member goes first, because the same disk cannot be both (contracts.md, "Identity"). Then the
+    candidate learns; a learner that has caught up becomes a voter.
+    """
+    for member_id, spec in sorted(current.members.items()):
+        if not spec.voter and member_id in caught_up and member_id in connected:
+            return current.with_member(member_id, MemberSpec(spec.name, spec.address, voter=True))
+    by_name = {spec.name: m for m, spec in current.members.items()}
+    for member_id, candidate in sorted(candidates.items()):
+        if member_id in current.members:
+            continue
+        old = by_name.get(candidate.name)
+        if old is None:
+            spec = MemberSpec(candidate.name, candidate.address, voter=False)
+            return current.with_member(member_id, spec)
+        if old not in connected and len(current.members) > 1:
+            return current.without(old)
+    return None

@@ -1,0 +1,106 @@
+"""What the services may ask of the replicated log: the port, and the values that cross it.
+
+Two adapters: the real engine (raft/runtime.py) and the in-memory one (testing/replicator.py). Both
+pass tests/contract/test_replicator.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, TypeVar
+
+from ..state.machine import StateMachine
+from ..state.outcome import Outcome
+
+T = TypeVar("T")
+
+
+class Mode(StrEnum):
+    """What this node can do, seen from itself (recovery.md, "Quorum loss")."""
+
+    STARTING = "STARTING"  # asks its peers before it takes part
+    NORMAL = "NORMAL"
+    DEGRADED = "DEGRADED"  # quorum, but a voter is missing
+    READ_ONLY = "READ_ONLY"  # no majority of voters heard within one election timeout
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One link of a lineage: number from 1, and the random id of the restore that made it (hex)."""
+
+    number: int
+    restore_id: str
+
+
+Lineage = tuple[Generation, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of the newest configuration as this node sees it."""
+
+    member_id: str  # 32 hex digits
+    name: str
+    address: str  # host:port of its Raft listener
+    voter: bool
+    connected: bool
+    match_index: int | None = None  # on the leader only
+
+
+@dataclass(frozen=True, slots=True)
+class RaftStatus:
+    """One consistent look at the engine."""
+
+    member_id: str
+    role: str  # leader | follower | candidate | learner | starting
+    leader_id: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    first_index: int
+    last_index: int
+    mode: Mode
+    mode_since_ms: int
+    tick_age_s: float  # seconds since the loop's last turn
+    last_contact_s: float  # seconds since this node last heard a quorum; 0 on a leader with one
+    fencing: str  # serving | starting | unconfirmed | contested | suspended
+    members: tuple[Member, ...] = ()
+    lineage: Lineage = ()
+    cluster_id: str = ""
+    warnings: tuple[str, ...] = field(default=())
+
+
+class Replicator(Protocol):
+    """A replicated state machine. All methods may be called from any thread."""
+
+    machine: StateMachine  # read single rows from any thread; everything else through `call`
+
+    def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
+        """A future of the outcome of `command`, an encoded envelope (state/commands.py).
+
+        It fails with NotApplied (safe to retry), OutcomeUnknown (retry with the same request id)
+        or NodeFault. It always ends: at the latest at the engine's deadline (5 s).
+        """
+        ...
+
+    def read_barrier(self) -> Future[int]:
+        """A future that is done when this node's machine shows every write that was acknowledged
+        before the call (ReadIndex, Raft thesis 6.4); the result is the applied log index.
+        Fails with ReadOnly or NoLeader."""
+        ...
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """Runs `function` between two log entries on the engine's thread, as soon as possible.
+        It must be quick (under a millisecond): take a view there, work with it elsewhere."""
+        ...
+
+    def status(self) -> RaftStatus:
+        """The newest published look; does not wait for the engine."""
+        ...
+
+    def close(self) -> None:
+        """Stops taking part; waiting proposals fail. Idempotent."""
+        ...
