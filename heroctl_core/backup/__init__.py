@@ -1,0 +1,1 @@
+"""Scheduled backups: pure decisions here, adapters to destinations and channels below."""

@@ -1,0 +1,1 @@
+"""The configuration: plain values (model) and how they come out of server.yaml (load)."""
