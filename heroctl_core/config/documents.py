@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, cast
 
 import yaml
 
@@ -55,7 +55,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if self.depth > limits.NESTING:
             raise yaml.MarkedYAMLError(
                 problem=f"nested deeper than {limits.NESTING} levels",
@@ -86,7 +86,7 @@ def read_documents(text: str, *, name: str, bare_times: bool = False) -> list[Do
     found = []
     try:
         while loader.check_node():
-            node = loader.get_node()
+            node = cast("yaml.Node", loader.get_node())
             document = Document()
             document.value = _value(node, (), document, bare_times=bare_times)
             if document.value is not None or document.problems:
@@ -117,6 +117,11 @@ def values_of(text: str, *, name: str) -> Iterator[Value]:
             yield from document.value
         else:
             yield document.value
+
+
+def dump(value: Value) -> str:
+    """`value` as a YAML document, keys in the order given; read_documents() gives it back."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=100)
 
 
 def complaint(name: str, place: Place, path: Path, what: str) -> str:
