@@ -8,7 +8,7 @@ An error answers the caller's only question, "what may I do now?":
     ├─ CommandRejected      do not retry: .reason is one of REJECT_REASONS
     ├─ NotApplied           safe to retry: NoLeader, Overloaded, ReadOnly
     ├─ OutcomeUnknown       retry only with the same request id
-    ├─ NodeFault            this node stopped itself
+    ├─ NodeFault            this node stopped itself; StateDefect, LogFault, LogFull
     ├─ ArchiveError         NotAnArchive, UnsupportedVersion, Truncated, Damaged, WrongKey, NoKey
     ├─ StorageError         ObjectMissing, StorageDenied, StorageUnavailable, PartialCopy
     ├─ RecoveryError        refused by a guard; DrillFailed, DrillNoVerdict
@@ -109,6 +109,26 @@ class NodeFault(HeroctlError):
     """This node stopped itself, because going on could harm the data."""
 
     reason = "node_fault"
+
+
+class StateDefect(NodeFault):
+    """A command that this release does not know, or a row that it cannot have built."""
+
+    reason = "state_defect"
+    default_hint = "every node must run a release that knows the command; upgrade this one"
+
+
+class LogFault(NodeFault):
+    """The Raft log could not be read, written or synced; it refuses everything until a restart."""
+
+    reason = "log_fault"
+
+
+class LogFull(NodeFault):
+    """There is no space for the Raft log. Nothing of the call counts; it may be made again."""
+
+    reason, http_status = "log_full", 507
+    default_hint = "make room on the file system of the data folder"
 
 
 class ArchiveError(HeroctlError):

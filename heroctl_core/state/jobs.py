@@ -1,0 +1,47 @@
+"""The rules of jobs. A job's spec is opaque here: canonical bytes that the catalogue checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..codec import pack, unpack
+from .rows import Refused, Rows, check_name, checked_bytes, checked_labels, label
+
+
+def put_job(rows: Rows, body: list[Any]) -> None:
+    """Writes a job: [name, spec, labels, expect]."""
+    name, spec, labels, expect = body
+    check_name("job", name)
+    checked_bytes("spec", spec)
+    labels = checked_labels("label", labels)
+    stamp = rows.stamp(rows.current("jobs", name, expect))
+    row = {
+        "created_ms": stamp.created_ms,
+        "created_revision": stamp.created_revision,
+        "labels": labels,
+        "modified_ms": stamp.modified_ms,
+        "revision": stamp.revision,
+        "spec": spec,
+        "version": stamp.version,
+    }
+    rows.put("jobs", name, pack(row))
+
+
+def delete_job(rows: Rows, body: list[Any]) -> None:
+    """Drops a job that no ingress points at: [name, expect]."""
+    name, expect = body
+    check_name("job", name)
+    rows.existing("jobs", name, expect)
+    if name in rows.job_references:
+        raise Refused("conflict", f"job {name} is used by {label('ingress', _user(rows, name))}")
+    rows.delete("jobs", name)
+
+
+def _user(rows: Rows, job: str) -> str:
+    """The first ingress by name that points at the job; a scan, for the message only."""
+    return min(
+        key
+        for shard in rows.tables["ingress"].shards
+        for key, row in shard.items()
+        if unpack(row)["job"] == job
+    )
