@@ -1,0 +1,122 @@
+"""The commands that every kind of resource has: list, get, put, delete."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from heroctl_core.client import Client
+from heroctl_core.errors import UsageError
+
+from . import connection, documents, output
+
+# A column: its heading, and what it shows of one resource.
+Column = tuple[str, Callable[[dict[str, Any]], object]]
+
+
+def group(kind: str, summary: str, columns: Sequence[Column], *, noun: str = "name") -> click.Group:
+    """A group with list, get, put and delete for the resources of `kind`."""
+    commands = [_list(kind, columns), _get(kind, noun), _put(kind), _delete(kind, noun)]
+    return click.Group(name=kind, help=summary, commands=commands)
+
+
+def _list(kind: str, columns: Sequence[Column]) -> click.Command:
+    @click.command("list", help=f"All {documents.PLURALS[kind]}, sorted.")
+    @click.option("--prefix", default="", help="Only names that begin with this.")
+    @connection.online
+    def run(addr: str | None, prefix: str) -> None:
+        with connection.connect(addr) as client:
+            items = all_items(client, kind, prefix=prefix)
+        output.emit(
+            items,
+            text=lambda: output.table(
+                [heading for heading, _ in columns],
+                [[show(item) for _, show in columns] for item in items],
+            ),
+        )
+
+    return run
+
+
+def all_items(client: Client, kind: str, *, prefix: str = "") -> list[dict[str, Any]]:
+    """Every resource of a kind, page by page."""
+    items: list[dict[str, Any]] = []
+    after: str | None = None
+    while True:
+        query = {"prefix": prefix or None, "after": after}
+        page = connection.read(client, documents.collection(kind), query).body
+        items += page["items"]
+        after = page["next"]
+        if after is None:
+            return items
+
+
+def _get(kind: str, noun: str) -> click.Command:
+    @click.command("get", help=f"One {kind}, as a document that `put` takes again.")
+    @click.argument(noun)
+    @connection.online
+    def run(addr: str | None, **names: str) -> None:
+        with connection.connect(addr) as client:
+            output.emit(connection.read(client, documents.place(kind, names[noun])).body)
+
+    return run
+
+
+def _put(kind: str) -> click.Command:
+    @click.command("put", help=f"Write {documents.PLURALS[kind]} from a file; - is stdin.")
+    @click.option("-f", "--file", "source", required=True, metavar="FILE|-")
+    @click.option("--expect", type=click.IntRange(min=0), help="The revision seen; 0: new.")
+    @connection.online
+    def run(addr: str | None, source: str, expect: int | None) -> None:
+        found = documents.read_all(source, kind=kind)
+        if expect is not None and len(found) != 1:
+            raise UsageError(f"--expect goes with one document, {source} has {len(found)}")
+        with connection.connect(addr) as client:
+            written = [put(client, document, expect=expect) for document in found]
+        output.emit(written, text=lambda: _tell(written))
+
+    return run
+
+
+def put(
+    client: Client, document: documents.Document, *, expect: int | None = None
+) -> dict[str, Any]:
+    """Writes one document: its kind, name and revision; a new token also has its secret."""
+    if document.kind in ("token", "metrics"):
+        # Both are added to a collection: a token gets its accessor from the node.
+        path, method = documents.collection(document.kind), "POST"
+    else:
+        path, method = documents.place(document.kind, document.name), "PUT"
+    retry = document.kind != "token"
+    answer = client.write(method, path, document.body, expect=expect, retry=retry)
+    return {"kind": document.kind, "name": document.name, **answer.body}
+
+
+def _tell(written: list[dict[str, Any]]) -> None:
+    for item in written:
+        click.echo(f"{item['kind']} {item['name']}: revision {item['revision']}")
+        if "token" in item:
+            click.echo(f"accessor: {item['accessor']}")
+            click.echo(f"token: {item['token']}")
+            output.say("the token is shown this once only: keep it now")
+
+
+def _delete(kind: str, noun: str) -> click.Command:
+    @click.command("delete", help=f"Delete one {kind}.")
+    @click.argument(noun)
+    @click.option("--expect", type=click.IntRange(min=1), help="The revision seen.")
+    @click.option("--yes", is_flag=True, help="Do not ask.")
+    @connection.online
+    def run(addr: str | None, expect: int | None, *, yes: bool, **names: str) -> None:
+        name = names[noun]
+        output.confirm(f"delete {kind} {name}?", yes=yes)
+        with connection.connect(addr) as client:
+            answer = client.write("DELETE", documents.place(kind, name), expect=expect)
+        result = {"kind": kind, noun: name, **answer.body}
+        output.emit(
+            result, text=lambda: click.echo(f"{kind} {name}: deleted at revision {answer.revision}")
+        )
+
+    return run
