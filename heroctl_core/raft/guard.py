@@ -141,15 +141,13 @@ def _judge_uncommitted(message: AppendEntries, facts: Facts) -> Verdict:
         if index > last or facts.term_at(index) != term:  # 7b, 7c
             prev_term = facts.term_at(index - 1)
             return Verdict(
-                AppendEntries(
-                    message.term, index - 1, prev_term, message.entries[at:], verified
-                )
+                AppendEntries(message.term, index - 1, prev_term, message.entries[at:], verified)
             )
     return _told(message, verified, message.last_index + 1, success=True)  # 7a
 
 
 def _told(message: AppendEntries, commit_index: int, next_index: int, *, success: bool) -> Verdict:
-    """H(commit_index): pysyncobj learns term, leader and a commit index that is verified, no more."""
+    """H(commit_index): pysyncobj learns term, leader and a verified commit index, no more."""
     return Verdict(
         AppendEntries(message.term, None, 0, (), commit_index), Answer(next_index, success)
     )

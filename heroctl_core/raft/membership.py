@@ -115,3 +115,40 @@ def next_change(
         if old not in connected and len(current.members) > 1:
             return current.without(old)
     return None
+
+
+class ConfigurationLog:
+    """The configurations that the log holds: the one in force is the newest, committed or not
+    (Raft thesis 4.1), also after a restart, a truncation and a snapshot (rows 1 and 2)."""
+
+    def __init__(self, index: int, configuration: Configuration) -> None:
+        """Begins with the configuration that was in force at `index`."""
+        self._entries: list[tuple[int, Configuration]] = [(index, configuration)]
+
+    @property
+    def newest(self) -> Configuration:
+        return self._entries[-1][1]
+
+    @property
+    def newest_index(self) -> int:
+        return self._entries[-1][0]
+
+    def at(self, index: int) -> Configuration:
+        """The one in force at `index`, which a dump of that index carries."""
+        return [c for at, c in self._entries if at <= index][-1]
+
+    def appended(self, index: int, data: bytes) -> None:
+        """A membership entry was appended."""
+        self._entries.append((index, decode(data)))
+
+    def truncated(self, index: int) -> bool:
+        """Entries from `index` on are gone; True when a configuration went with them."""
+        before = len(self._entries)
+        while len(self._entries) > 1 and self._entries[-1][0] >= index:
+            self._entries.pop()
+        return len(self._entries) != before
+
+    def forget_below(self, index: int) -> None:
+        """A dump at `index` is the new start."""
+        older = [entry for entry in self._entries if entry[0] <= index]
+        self._entries = [older[-1], *(e for e in self._entries if e[0] > index)]

@@ -1,0 +1,139 @@
+"""Waiting writes: from any thread into one queue, each with a future that always ends.
+
+A future is found again by its request id when the command is applied here, whoever led when it was
+appended: so a follower's write is visible on that follower when its future is done, and an answer
+can never belong to somebody else's entry (row 10 of docs/engine.md).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Final
+
+from .. import limits
+from ..clock import Clock
+from ..errors import HeroctlError, NoLeader, OutcomeUnknown, Overloaded
+from ..state.outcome import Outcome
+
+DEADLINE_S: Final = 5.0
+ENTRY_OVERHEAD: Final = 64  # bytes of an entry around its commands
+ENTRY_COMMANDS: Final = 512  # one entry is applied in one go: bound it in time, not only in bytes
+
+
+class Waiting:
+    """One write that waits; `sent` once it may be in some log."""
+
+    __slots__ = ("command", "deadline_s", "future", "request_id", "sent")
+
+    def __init__(self, command: bytes, request_id: bytes, deadline_s: float) -> None:
+        self.command = command
+        self.request_id = request_id
+        self.deadline_s = deadline_s
+        self.future: Future[Outcome] = Future()
+        self.sent = False
+
+
+class Proposals:
+    """The queue. `submit` may be called by any thread, the rest by the engine's only."""
+
+    def __init__(self, clock: Clock, wake: Callable[[], None]) -> None:
+        self._clock = clock
+        self._wake = wake
+        self._inbox: deque[Waiting] = deque()
+        self._unsent: deque[Waiting] = deque()
+        self._forwarded_here: deque[bytes] = deque()  # from followers, without a future
+        self._by_id: dict[bytes, list[Waiting]] = {}
+
+    def submit(self, command: bytes, request_id: bytes) -> Future[Outcome]:
+        """The future of one write; Overloaded when too many wait already."""
+        if len(self._inbox) >= limits.PROPOSAL_QUEUE:
+            raise Overloaded(f"{limits.PROPOSAL_QUEUE} writes are waiting already")
+        waiting = Waiting(command, request_id, self._clock.monotonic_s() + DEADLINE_S)
+        waiting.future.set_running_or_notify_cancel()  # nobody can cancel what may be in a log
+        self._inbox.append(waiting)
+        self._wake()
+        return waiting.future
+
+    def accept_forwarded(self, commands: list[bytes]) -> int:
+        """How many of a follower's commands found room."""
+        room = max(0, limits.PROPOSAL_QUEUE - len(self._forwarded_here))
+        self._forwarded_here.extend(commands[:room])
+        return min(room, len(commands))
+
+    def drain(self) -> None:
+        """Takes in what other threads submitted."""
+        inbox = self._inbox
+        while inbox:
+            waiting = inbox.popleft()
+            self._unsent.append(waiting)
+            self._by_id.setdefault(waiting.request_id, []).append(waiting)
+
+    @property
+    def anything_unsent(self) -> bool:
+        return bool(self._unsent or self._forwarded_here or self._inbox)
+
+    @property
+    def anything_waiting(self) -> bool:
+        return bool(self._by_id or self._inbox)
+
+    def take(self, max_bytes: int) -> list[bytes]:
+        """The next commands for one entry (or one frame to the leader); they count as sent."""
+        taken: list[bytes] = []
+        for queue in (self._unsent, self._forwarded_here):
+            while queue and len(taken) < ENTRY_COMMANDS:
+                head = queue[0]
+                command = head.command if isinstance(head, Waiting) else head
+                max_bytes -= len(command) + 8
+                if max_bytes < 0 and taken:
+                    return taken
+                if isinstance(head, Waiting):
+                    if head.future.done():  # its deadline passed while it waited
+                        queue.popleft()
+                        continue
+                    head.sent = True
+                queue.popleft()
+                taken.append(command)
+        return taken
+
+    def resolve(self, request_id: bytes, outcome: Outcome) -> None:
+        """The command was applied here."""
+        for waiting in self._by_id.pop(request_id, ()):
+            if not waiting.future.done():
+                waiting.future.set_result(outcome)
+
+    def fail_sent(self, why: str) -> None:
+        """Leadership or the way to the leader is lost: nobody knows what became of these."""
+        self._forwarded_here.clear()
+        for group in list(self._by_id.values()):
+            for waiting in group:
+                if waiting.sent:
+                    self._end(waiting, OutcomeUnknown(why))
+
+    def fail_unsent(self, error: Callable[[], HeroctlError]) -> None:
+        """None of these reached any log."""
+        self.drain()
+        while self._unsent:
+            self._end(self._unsent.popleft(), error())
+
+    def expire(self) -> None:
+        """Ends what waited too long."""
+        now = self._clock.monotonic_s()
+        late = [w for group in self._by_id.values() for w in group if w.deadline_s <= now]
+        for waiting in late:
+            self._end(
+                waiting,
+                OutcomeUnknown(f"no answer from the cluster within {DEADLINE_S:g} s")
+                if waiting.sent
+                else NoLeader(f"no leader within {DEADLINE_S:g} s"),
+            )
+
+    def _end(self, waiting: Waiting, error: HeroctlError) -> None:
+        group = self._by_id.get(waiting.request_id, [])
+        if waiting in group:
+            group.remove(waiting)
+            if not group:
+                del self._by_id[waiting.request_id]
+        if not waiting.future.done():
+            waiting.future.set_exception(error)
