@@ -46,6 +46,13 @@ class Loaded:
     machine: Any
 
 
+@dataclass(frozen=True, slots=True)
+class LoadFailed:
+    """A received dump that cannot be used; nothing was changed."""
+
+    reason: str
+
+
 class Dumps(Protocol):
     """Where dumps are kept. Long work happens beside the loop; `poll_*` never blocks."""
 
@@ -65,7 +72,7 @@ class Dumps(Protocol):
     def load(self, ref: DumpRef, sink: DumpSink) -> None:
         """Starts verifying and decoding what was received."""
 
-    def poll_loaded(self) -> Loaded | None: ...
+    def poll_loaded(self) -> Loaded | LoadFailed | None: ...
 
     def forget_but(self, ref: DumpRef) -> None:
         """Removes older dumps."""
@@ -104,6 +111,9 @@ class Sender:
                 state = _Sending(ref, self._dumps.source(ref), last_s=now)
                 self._sending[member_id] = state
             elif now - state.last_s > _RESEND_S:
+                if state.acknowledged == state.source.size:  # it arrived, but was of no use
+                    state.source.close()
+                    state = self._sending[member_id] = _Sending(ref, self._dumps.source(ref))
                 state.sent, state.last_s = state.acknowledged, now
             self._fill_window(member_id, state, term)
 
@@ -120,8 +130,8 @@ class Sender:
         """The follower holds everything up to `offset`."""
         state = self._sending.get(member_id)
         if state and state.ref.sha256 == sha256 and 0 <= offset <= state.source.size:
-            if offset < state.sent and offset <= state.acknowledged:
-                state.sent = offset  # it lost something: go on from there
+            if offset > state.sent or offset < state.acknowledged:
+                state.sent = offset  # it has more, or lost some: go on from there
             state.acknowledged = offset
             state.last_s = self._clock.monotonic_s()
 

@@ -81,6 +81,7 @@ class RaftNode:
         flush: Callable[[], None],
         wake: Callable[[], None],
         protections: Protections = Protections(),
+        kept_entries: int = KEPT_ENTRIES,
     ) -> None:
         """`machine` and `configuration` are those of the log's current dump, or of the start."""
         self.member_id = member_id
@@ -92,6 +93,7 @@ class RaftNode:
         self._flush = flush
         self.send = send
         self.protections = protections
+        self._kept_entries = kept_entries
         self.promises: list[tuple[str, list[object]]] = []
         self.connected: set[str] = set()
         self.candidates: Mapping[str, Candidate] = {}
@@ -120,7 +122,7 @@ class RaftNode:
         self._bytes_since_dump = sum(len(e[0]) for e in log.entries)
         self._stamped: tuple[float, int] | None = None  # (monotonic s, ms) of our last entry
         self.leader_changes = 0
-        self.cut_peers = 0
+        self.failed_installs = 0
         self._known_leader: str | None = None
 
     # -- what the outside asks
@@ -467,13 +469,19 @@ class RaftNode:
     # -- dumps
 
     def _poll_dumps(self) -> None:
-        if (written := self._dumps.poll_written()) is not None:
-            keep_from = max(self.log.entries[0][1], written.index - KEPT_ENTRIES)
+        written = self._dumps.poll_written()
+        # One that a snapshot from the leader has overtaken meanwhile is of no use (row 5).
+        if written is not None and (not self.log.dump or written.index > self.log.dump.index):
+            keep_from = max(self.log.entries[0][1], written.index - self._kept_entries)
             self._configurations.forget_below(written.index)
             self.log.compact(written, keep_from)
             self._dumps.forget_but(written)
-        if (loaded := self._dumps.poll_loaded()) is not None:
+        loaded = self._dumps.poll_loaded()
+        if isinstance(loaded, Loaded):
             self._install(loaded)
+        elif loaded is not None:  # never answered: the leader sends it again
+            self.failed_installs += 1
+            self.receiver.finished()
         applied = self.core.applied_index
         last_dump = self.log.dump.index if self.log.dump else self.log.entries[0][1]
         if (

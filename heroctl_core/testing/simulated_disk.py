@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from ..raft.install import Loaded
+from ..raft.install import Loaded, LoadFailed
 from ..raft.membership import Configuration
 from ..raft.records import DumpRef
 from ..state.machine import DumpState, StateMachine
@@ -77,15 +77,13 @@ class _Sink:
 
 
 class SimulatedDumps:
-    """Dumps that take a few turns to write and to load. `others` finds a dump that a leader has:
-    the bytes on the wire stand for it."""
+    """Dumps that take a few turns to write and to load. `sent` holds every dump that was ever
+    written: the bytes on the wire stand for what is there."""
 
-    def __init__(
-        self, disk: DumpDisk, rng: random.Random, others: Callable[[str], _Stored | None]
-    ) -> None:
+    def __init__(self, disk: DumpDisk, rng: random.Random, sent: dict[str, _Stored]) -> None:
         self._disk = disk
         self._rng = rng
-        self._others = others
+        self._sent = sent
         self._writing: tuple[int, DumpRef, _Stored] | None = None
         self._loading: tuple[int, DumpRef] | None = None
 
@@ -108,7 +106,7 @@ class SimulatedDumps:
         if turns > 0:
             self._writing = (turns - 1, ref, stored)
             return None
-        self._disk.stored[ref.name] = stored
+        self._disk.stored[ref.name] = self._sent[ref.name] = stored
         self._writing = None
         return ref
 
@@ -121,7 +119,7 @@ class SimulatedDumps:
     def load(self, ref: DumpRef, sink: object) -> None:
         self._loading = (self._rng.randint(0, 5), ref)
 
-    def poll_loaded(self) -> Loaded | None:
+    def poll_loaded(self) -> Loaded | LoadFailed | None:
         if self._loading is None:
             return None
         turns, ref = self._loading
@@ -129,10 +127,9 @@ class SimulatedDumps:
             self._loading = (turns - 1, ref)
             return None
         self._loading = None
-        stored = self._others(ref.name)
-        if stored is None:  # every holder compacted it away: as if the transfer had failed
-            return None
-        self._disk.stored[ref.name] = stored
+        if self._rng.random() < 0.1:
+            return LoadFailed("damaged on the way")
+        stored = self._disk.stored[ref.name] = self._sent[ref.name]
         return Loaded(ref, stored.configuration, machine_of(stored.state))
 
     def forget_but(self, ref: DumpRef) -> None:

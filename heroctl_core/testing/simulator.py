@@ -74,6 +74,7 @@ class World:
     _links: dict[tuple[str, str], float] = field(default_factory=dict)  # FIFO: last delivery
     _pending: list[tuple[str, Future[Outcome]]] = field(default_factory=list)
     _joiners: dict[str, Candidate] = field(default_factory=dict)
+    _dumps: dict[str, Any] = field(default_factory=dict)
     _writes: int = 0
     _calm: bool = False
 
@@ -106,7 +107,7 @@ class World:
         host.node = RaftNode(
             host.member_id,
             log=host.log,  # type: ignore[arg-type]
-            dumps=SimulatedDumps(host.dumps, self.rng, self._find_dump),
+            dumps=SimulatedDumps(host.dumps, self.rng, self._dumps),
             machine=machine,
             configuration=configuration,
             clock=host.clock,
@@ -116,6 +117,7 @@ class World:
             flush=lambda: None,
             wake=lambda: None,
             protections=self.protections,
+            kept_entries=self.rng.choice((0, 5, 50)),
         )
         host.node.start_voting()
         host.wakes_s = self.now_s
@@ -131,12 +133,6 @@ class World:
 
     def _cuts_power(self) -> bool:
         return not self._calm and self.rng.random() < 0.0005
-
-    def _find_dump(self, name: str) -> Any:
-        for host in self.hosts.values():
-            if name in host.dumps.stored:
-                return host.dumps.stored[name]
-        return None
 
     def _connect(self) -> None:
         """Tells every node whom it reaches, and who closed a connection."""
@@ -277,7 +273,7 @@ class World:
     def _begin_dump(self) -> None:
         host = self.rng.choice(list(self.hosts.values()))
         if host.node is not None:
-            host.node.begin_dump()
+            self._guarded(host, RaftNode.begin_dump)
 
     def _join(self) -> None:
         """A new machine asks to join; now and then under the name of one that is down."""
