@@ -1,0 +1,95 @@
+"""A disk that is full or read-only: the old content stays, the error says what to do."""
+
+from __future__ import annotations
+
+import errno
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from heroctl_core.errors import FileFault, LogFault, LogFull
+from heroctl_core.files import write_atomic
+from heroctl_core.raft.log import Log
+
+pytestmark = pytest.mark.system
+
+KIB = 1024
+
+
+def fill(disk: Path) -> Path:
+    """A file that takes all the room that is left."""
+    ballast = disk / "ballast"
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4 * KIB))
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+    return ballast
+
+
+def test_a_file_that_does_not_fit_leaves_the_old_one(small_disk: Path) -> None:
+    """Writing over a file on a full disk fails with a hint; no partial file takes room after it."""
+    target = small_disk / "snap.tar.gz"
+    write_atomic(target, b"the old one")
+    with pytest.raises(FileFault, match="no space left") as caught:
+        write_atomic(target, bytes(1024 * KIB))
+    assert "free some space" in str(caught.value.hint)
+    assert target.read_bytes() == b"the old one"
+    assert [path.name for path in small_disk.iterdir()] == [target.name]
+
+
+def test_a_read_only_disk_says_so(small_disk: Path) -> None:
+    """The hint tells a read-only file system from a full one."""
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(FileFault) as caught:
+        write_atomic(small_disk / "snap.tar.gz", b"x")
+    assert "read-only" in str(caught.value.hint)
+
+
+def test_a_full_log_keeps_what_was_synced_and_goes_on(small_disk: Path) -> None:
+    """LogFull loses nothing: with room again the same sync succeeds, and a restart shows all."""
+    log = Log.create(small_disk / "log", segment_bytes=64 * KIB)
+    ballast = fill(small_disk)
+    index = 1
+    with pytest.raises(LogFull, match="no space"):
+        while True:
+            index += 1
+            log.append(bytes(4 * KIB), index, 1)
+            log.sync()
+    assert log.synced_index == index - 1 > 10
+    with pytest.raises(LogFull):
+        log.sync()
+    ballast.unlink()
+    log.sync()
+    assert log.synced_index == index
+    log.close()
+    again = Log.open(small_disk / "log", segment_bytes=64 * KIB)
+    assert [entry[1] for entry in again.entries] == [*range(1, index + 1)]
+    again.close()
+
+
+def test_a_crash_on_a_full_disk_keeps_what_was_synced(small_disk: Path) -> None:
+    """What sync returned for is there after a start, also when the disk is still full."""
+    log = Log.create(small_disk / "log", segment_bytes=64 * KIB)
+    fill(small_disk)
+    index = 1
+    with pytest.raises(LogFull):
+        while True:
+            index += 1
+            log.append(bytes(4 * KIB), index, 1)
+            log.sync()
+    log.close()
+    again = Log.open(small_disk / "log", segment_bytes=64 * KIB)
+    assert again.last_index == index - 1
+    again.close()
+
+
+def test_a_log_on_a_read_only_disk_is_refused(small_disk: Path) -> None:
+    """A node must not start on a log that it cannot write."""
+    Log.create(small_disk / "log", segment_bytes=64 * KIB).close()
+    subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+    with pytest.raises(LogFault):
+        Log.open(small_disk / "log", segment_bytes=64 * KIB)
