@@ -11,16 +11,13 @@ import base64
 import hashlib
 import http.client
 import json
-import os
 import secrets
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO, Final
 from urllib.parse import quote, urlencode
 
-from . import limits
+from . import limits, local_socket
 from .config.model import check_loopback, split_address
 from .errors import (
     REJECT_REASONS,
@@ -35,7 +32,6 @@ from .errors import (
 CONNECT_TIMEOUT_S: Final = 5.0
 TIMEOUT_S: Final = 30.0
 TRANSFER_TIMEOUT_S: Final = 600.0  # of silence, while a snapshot is made or restored
-_SUN_PATH_BYTES: Final = 107  # Linux: longer socket names need the way over /proc/self/fd
 _LOST: Final = (http.client.HTTPException, ConnectionError, TimeoutError, OSError)
 
 
@@ -67,16 +63,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self._path = path
 
     def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        if len(os.fsencode(self._path)) <= _SUN_PATH_BYTES:
-            self.sock.connect(self._path)
-            return
-        folder = os.open(Path(self._path).parent, os.O_PATH | os.O_DIRECTORY)
-        try:
-            self.sock.connect(f"/proc/self/fd/{folder}/{Path(self._path).name}")
-        finally:
-            os.close(folder)
+        self.sock = local_socket.connect(self._path, self.timeout or CONNECT_TIMEOUT_S)
 
 
 def new_request_id() -> str:

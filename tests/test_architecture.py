@@ -24,7 +24,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("errors", "clock", "limits", "codec", "version", "config.model")),
     (1, ("state.*",)),
     (2, ("crypto.*", "raft.guard", "raft.handshake", "raft.membership", "snapshot.manifest")),
-    (2, ("files", "raft.elections", "raft.frames")),
+    (2, ("files", "local_socket", "raft.elections", "raft.frames")),
     (3, ("snapshot.archive", "snapshot.diff", "recovery.plan")),
     (3, ("backup.schedule", "backup.retention", "backup.catalog", "backup.alerts")),
     (4, ("raft.port", "recovery.port", "backup.storage.base", "backup.channels.base")),
