@@ -1,0 +1,51 @@
+"""The main job with real processes, as `scripts/run --once` shows it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MAIN_JOB = Path(__file__).resolve().parents[2] / "scripts" / "main_job.py"
+
+
+@pytest.fixture(scope="module")
+def story(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """What the story printed; it must have ended with 0."""
+    folder = tmp_path_factory.mktemp("main") / "job"
+    command = [sys.executable, MAIN_JOB, "--once", "--folder", folder]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            told, _ = process.communicate(timeout=110)
+        finally:
+            process.terminate()  # it stops its nodes; nothing when it has ended
+    assert process.returncode == 0, told
+    return told
+
+
+def test_the_save_prints_what_the_guide_promises(story: str) -> None:
+    """The three literal lines, with the counts of the example catalogue."""
+    assert re.search(r"^ +snapshot saved: \d+\.\d (kB|MB)$", story, re.MULTILINE)
+    assert "included: 47 jobs, 23 secrets, 12 acl rules, 4 nodes\n" in story
+    assert re.search(r"^ +duration: \d+\.\ds$", story, re.MULTILINE)
+
+
+def test_everything_is_as_before_on_every_node_after_both_restores(story: str) -> None:
+    """Six comparisons, each over all rows: 47 + 23 + 6 + 5 + 9 + 4 + 12."""
+    assert re.findall(r"(node-\d): all 106 rows are as before", story) == [
+        *("node-1", "node-2", "node-3"),
+        *("node-1", "node-2", "node-3"),
+    ]
+    assert "12 metric series with 120,960 points" in story
+
+
+def test_the_times_are_printed(story: str) -> None:
+    """The table at the end has a time for each step of both restores."""
+    table = story.split("How long it took")[1]
+    for step in ("snapshot save", "restore --force-bootstrap", "worst day", "ordinary restore"):
+        assert re.search(rf"{re.escape(step)}.* \d+\.\d s$", table, re.MULTILINE), step
