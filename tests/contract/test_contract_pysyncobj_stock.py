@@ -1,6 +1,6 @@
 """What stock pysyncobj does wrong: the reasons for the guard, the log and the overrides.
 
-Each test shows one defect as it is today; the numbers are those of docs/engine-defects.md. When a
+Each test shows one defect as it is today; the numbers are those of docs/engine.md. When a
 new version fails one of them, the cure beside it may be dropped: read the row, then decide. None
 of this touches our own engine; tests/contract and tests/simulation show that it does better.
 """
