@@ -10,12 +10,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from .catalogue.access import OPERATOR, Actor, Policy, Rule
+    from .catalogue.acl import Token, TokenWritten
+    from .catalogue.ingress import IngressRoute
+    from .catalogue.jobs import Job
+    from .catalogue.metrics import MetricSeries
+    from .catalogue.nodes import Node
+    from .catalogue.secrets import Secret
+    from .catalogue.writes import Written
+    from .config.model import Config
     from .errors import (
         ArchiveError,
         Busy,
         CommandRejected,
         ConfigError,
         Damaged,
+        FileFault,
         HeroctlError,
         NodeFault,
         NoKey,
@@ -33,55 +43,88 @@ if TYPE_CHECKING:
         UsageError,
         WrongKey,
     )
+    from .raft.port import Member, Mode
     from .version import __version__
 
 # Name → the module that has it. tests/test_public_api.py compares the three lists.
 _HOMES: Final = {
+    "OPERATOR": "catalogue.access",
+    "Actor": "catalogue.access",
     "ArchiveError": "errors",
     "Busy": "errors",
     "CommandRejected": "errors",
+    "Config": "config.model",
     "ConfigError": "errors",
     "Damaged": "errors",
+    "FileFault": "errors",
     "HeroctlError": "errors",
+    "IngressRoute": "catalogue.ingress",
+    "Job": "catalogue.jobs",
+    "Member": "raft.port",
+    "MetricSeries": "catalogue.metrics",
+    "Mode": "raft.port",
     "NoKey": "errors",
     "NoLeader": "errors",
+    "Node": "catalogue.nodes",
     "NodeFault": "errors",
     "NotAnArchive": "errors",
     "NotApplied": "errors",
     "OutcomeUnknown": "errors",
     "Overloaded": "errors",
+    "Policy": "catalogue.access",
     "ReadOnly": "errors",
     "RecoveryError": "errors",
+    "Rule": "catalogue.access",
+    "Secret": "catalogue.secrets",
     "StorageError": "errors",
+    "Token": "catalogue.acl",
+    "TokenWritten": "catalogue.acl",
     "Truncated": "errors",
     "Unreachable": "errors",
     "UnsupportedVersion": "errors",
     "UsageError": "errors",
+    "Written": "catalogue.writes",
     "WrongKey": "errors",
     "__version__": "version",
 }
 
 __all__ = [
+    "OPERATOR",
+    "Actor",
     "ArchiveError",
     "Busy",
     "CommandRejected",
+    "Config",
     "ConfigError",
     "Damaged",
+    "FileFault",
     "HeroctlError",
+    "IngressRoute",
+    "Job",
+    "Member",
+    "MetricSeries",
+    "Mode",
     "NoKey",
     "NoLeader",
+    "Node",
     "NodeFault",
     "NotAnArchive",
     "NotApplied",
     "OutcomeUnknown",
     "Overloaded",
+    "Policy",
     "ReadOnly",
     "RecoveryError",
+    "Rule",
+    "Secret",
     "StorageError",
+    "Token",
+    "TokenWritten",
     "Truncated",
     "Unreachable",
     "UnsupportedVersion",
     "UsageError",
+    "Written",
     "WrongKey",
     "__version__",
 ]
