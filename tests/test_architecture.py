@@ -54,7 +54,7 @@ DOORS: dict[str, tuple[str, ...]] = {
     "pysyncobj": ("raft.engine",),
     "rich": ("heroctl_cli.*",),
     "yaml": ("config.documents",),
-    "zstandard": ("snapshot.archive",),
+    "zstandard": ("snapshot.sections",),
 }
 
 # What would make two machines that apply the same commands differ, or wait.
