@@ -7,11 +7,13 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from heroctl_core.catalogue.documents import parse
 from heroctl_core.config.documents import values_of
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,6 +51,15 @@ def test_it_has_what_the_guide_counts(catalogue: dict[str, list[dict[str, Any]]]
     assert (counts["job"], counts["secret"], rules, counts["node"]) == (47, 23, 12, 4)
     assert counts["ingress"] == 9
     assert counts["token"] == 5
+
+
+def test_a_node_takes_every_document(
+    catalogue: dict[str, list[dict[str, Any]]], metrics: list[dict[str, Any]]
+) -> None:
+    """Each document, the generated ones too, passes the checks of the node that writes it."""
+    now_ms = round(datetime.fromisoformat(END).timestamp() * 1000)
+    every = [document for rows in (*catalogue.values(), metrics) for document in rows]
+    assert len(parse(every, now_ms=now_ms)) == 47 + 23 + 6 + 5 + 9 + 4 + 12 * 7
 
 
 def test_names_are_unique(catalogue: dict[str, list[dict[str, Any]]]) -> None:
