@@ -14,6 +14,8 @@ from typing import Any, Final
 
 PROTOCOL: Final = 1
 
+Lineage = tuple[tuple[int, str], ...]  # (generation, restore id) from the first to the newest
+
 
 @dataclass(frozen=True, slots=True)
 class Hello:
@@ -21,7 +23,7 @@ class Hello:
 
     cluster_name: str
     cluster_id: str  # "" while the folder is empty
-    lineage: tuple[tuple[int, str], ...]
+    lineage: Lineage
     member_id: str
     boot_nonce: str
     name: str
@@ -63,6 +65,7 @@ class Relation(Enum):
     """What the other node is to this one."""
 
     PEER = "peer"  # same cluster, same lineage: Raft messages flow
+    ASIDE = "aside"  # the same, but one of the two takes no part any more
     BOTH_EMPTY = "both_empty"  # may found a cluster together
     JOINER = "joiner"  # it is empty, we are a cluster
     HOST = "host"  # we are empty, it is a cluster
@@ -91,7 +94,8 @@ def judge(mine: Hello, theirs: Hello) -> Judgement:
         }
         return Judgement(relations[bool(mine.cluster_id), bool(theirs.cluster_id)])
     if mine.lineage == theirs.lineage:
-        return Judgement(Relation.PEER)
+        aside = mine.suspended or theirs.suspended
+        return Judgement(Relation.ASIDE if aside else Relation.PEER)
     if contains(theirs.lineage, mine.lineage):
         return Judgement(Relation.NEWER)
     if contains(mine.lineage, theirs.lineage):
@@ -104,7 +108,7 @@ def judge(mine: Hello, theirs: Hello) -> Judgement:
     )
 
 
-def contains(longer: tuple[tuple[int, str], ...], shorter: tuple[tuple[int, str], ...]) -> bool:
+def contains(longer: Lineage, shorter: Lineage) -> bool:
     """Whether `longer` continues `shorter`."""
     return longer[: len(shorter)] == shorter
 
@@ -118,6 +122,8 @@ def _refusal(mine: Hello, theirs: Hello) -> str:
         return "two live processes have one member id: a data folder was copied"
     if mine.cluster_id and theirs.cluster_id and mine.cluster_id != theirs.cluster_id:
         return f"its cluster id is {theirs.cluster_id[:8]}, ours {mine.cluster_id[:8]}"
-    if theirs.key_id != mine.key_id:
+    # A node that wants to join with another key is told so by presence.py, which stops it.
+    wants_to_join = not mine.cluster_id and theirs.cluster_id
+    if theirs.key_id != mine.key_id and not wants_to_join:
         return f"its secrets key is {theirs.key_id}, ours {mine.key_id}"
     return ""

@@ -12,6 +12,7 @@ them. An exception anywhere releases nothing: the caller stops the node.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -121,6 +122,7 @@ class RaftNode:
         self._answered_tick = False
         self._bytes_since_dump = sum(len(e[0]) for e in log.entries)
         self._stamped: tuple[float, int] | None = None  # (monotonic s, ms) of our last entry
+        self.last_quorum_s = -math.inf
         self.leader_changes = 0
         self.failed_installs = 0
         self._known_leader: str | None = None
@@ -281,7 +283,9 @@ class RaftNode:
             self._heartbeat_due_s = now + self.timing.heartbeat_s
             self.proposals.expire()
             self.reads.expire()
-            if not self.has_quorum():
+            if self.has_quorum():
+                self.last_quorum_s = now
+            else:
                 self._refuse_without_quorum()
 
     def _lead(self, now: float, *, due: bool) -> None:

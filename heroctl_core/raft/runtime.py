@@ -1,0 +1,487 @@
+"""The engine's thread: network, member and data folder of one node, over all its generations.
+
+The adapter behind raft/port.Replicator. It owns what RaftNode must not know: the loop, the folder,
+what to do about other nodes (raft/presence.py decides), and the change from one generation to the
+next. An exception in the loop releases nothing and stops the node, loudly.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+from typing import Any, Final, TypeVar
+
+from ..clock import Clock
+from ..errors import HeroctlError, LogFault, NodeFault, ReadOnly, WrongKey
+from ..state.machine import StateMachine
+from ..state.outcome import Outcome
+from . import generation, presence
+from .folder import DataFolder
+from .handshake import Hello, Judgement, Relation
+from .membership import EMPTY, Candidate
+from .node import RaftNode, Timing
+from .port import Mode, RaftStatus
+from .presence import Do, Met
+from .status import Observed, observe
+from .transport import Transport
+
+T = TypeVar("T")
+_LOOK_S: Final = 0.05  # how often the situation is looked at
+
+log = logging.getLogger("heroctl.raft")
+
+
+@dataclass(frozen=True, slots=True)
+class RaftSettings:
+    """What a node is told about itself and its peers. Addresses are host:port."""
+
+    node_name: str
+    cluster_name: str
+    key_id: str
+    listen: str | None = None
+    advertise: str | None = None  # default: where it listens
+    peers: Mapping[str, str] = field(default_factory=dict)  # name: address
+    expect: int = 0  # bootstrap_expect; 0 = never founds
+    election_timeout_s: float = 1.0
+
+
+class Runtime:
+    """One node, running. Methods may be called from any thread unless they say otherwise."""
+
+    def __init__(self, folder: DataFolder, settings: RaftSettings, clock: Clock) -> None:
+        """Opens log and dump; NodeFault, Damaged and the like when they cannot be used."""
+        self._folder = folder
+        self._settings = settings
+        self._clock = clock
+        self._nonce = os.urandom(8).hex()
+        self._transport = Transport(settings.listen, self, clock)
+        self._address = settings.advertise or self._transport.address
+        self._rng = random.Random(os.urandom(16))
+        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._node: RaftNode | None = None
+        self._empty = StateMachine()
+        self._met: dict[str, tuple[Hello, Relation, float]] = {}
+        self._questions: set[str] = set()
+        self._started_s = 0.0
+        self._quorum_s = -math.inf
+        self._look_s = 0.0
+        self._wait_s = 0.0
+        self._stopping = False
+        self._frozen: str | None = None
+        self._fault: HeroctlError | None = None
+        self._refusals: dict[str, str] = {}
+        self._contested: str | None = None
+        self._observed = Observed.at(clock)
+        self._thread = threading.Thread(target=self._run, name="heroctl-raft", daemon=True)
+        try:
+            self._open_generation()
+            self._look_around()
+        except BaseException:
+            self._close_generation()
+            self._transport.close()
+            raise
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._transport.accept_connections()
+        self._thread.start()
+
+    # -- the port
+
+    @property
+    def machine(self) -> StateMachine:
+        node = self._node
+        return node.machine if node is not None else self._empty
+
+    @property
+    def address(self) -> str:
+        """Where other members reach this node."""
+        return self._address
+
+    @property
+    def fault(self) -> HeroctlError | None:
+        """Why the node stopped itself, or None."""
+        return self._fault
+
+    def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
+        """See Replicator.propose."""
+        node = self._node
+        if node is None or self._fault is not None or self._stopping:
+            return _failed(self._not_serving())
+        future = node.propose(command, request_id)
+        if self._node is not node:  # the generation changed in between
+            node.proposals.fail_unsent(self._not_serving)
+        return future
+
+    def read_barrier(self) -> Future[int]:
+        """See Replicator.read_barrier."""
+        node = self._node
+        if node is None or self._fault is not None or self._stopping:
+            return _failed(self._not_serving())
+        return node.reads.submit()
+
+    def call(self, function: Callable[[], T]) -> Future[T]:
+        """See Replicator.call."""
+        future: Future[T] = Future()
+        if self._fault is not None or not self._thread.is_alive():
+            return _failed(self._not_serving())
+        self._calls.append((function, future))
+        self._transport.wake()
+        return future
+
+    def status(self) -> RaftStatus:
+        """The newest published look."""
+        return self._observed.status(self._clock)
+
+    def close(self) -> None:
+        """Stops the thread and closes log and sockets."""
+        self._stopping = True
+        if self._thread.is_alive():
+            self._transport.wake()
+            self._thread.join()
+
+    # -- for a forced bootstrap of a running node (recovery.md); on the engine's thread
+
+    def freeze(self, reason: str) -> None:
+        """Takes no part in this generation from now on, durably."""
+        self._folder.set_mark("frozen", {"reason": reason})
+        self._frozen = reason
+        if self._node is not None:
+            self._node.suspend(reason)
+        self._transport.close_all()
+
+    def unfreeze(self) -> None:
+        """Goes on in the old generation: nothing of the next one was written."""
+        self._folder.clear_mark("frozen")
+        self._reopen()
+
+    def change_generation(self) -> None:
+        """CURRENT names a new generation: go on there."""
+        self._folder.clear_mark("frozen")
+        self._reopen()
+
+    def _reopen(self) -> None:
+        self._frozen = None
+        self._close_generation()
+        self._folder.reload()
+        self._open_generation()
+        self._look_around()
+
+    # -- the loop
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._turn()
+            if self._node is not None:
+                self._node.log.sync_commit()
+        except HeroctlError as error:
+            self._stop_for(error)
+        except Exception as error:  # noqa: BLE001 - not swallowed: the node stops, and says why
+            log.exception("the engine stopped")
+            self._stop_for(NodeFault(f"the engine stopped: {error!r}"))
+        finally:
+            self._close_generation()
+            self._fail_calls()
+            self._transport.close()
+
+    def _turn(self) -> None:
+        self._transport.poll(self._wait_s)
+        while self._calls:
+            function, future = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                try:
+                    future.set_result(function())
+                except HeroctlError as error:
+                    future.set_exception(error)
+        if self._node is not None:
+            self._wait_s = self._node.turn()
+        else:
+            self._wait_s = _LOOK_S
+        now = self._clock.monotonic_s()
+        if now >= self._look_s:
+            self._look_s = now + _LOOK_S
+            self._look(now)
+        if self._node is None or not self._node.may_vote:
+            self._wait_s = min(self._wait_s, _LOOK_S)
+
+    def _look(self, now: float) -> None:
+        """Sees who is there, does what follows, publishes the status."""
+        node = self._node
+        if node is not None:
+            if node.may_vote and node.has_quorum():
+                self._quorum_s = now
+            self._find_candidates(node)
+        if self._frozen is None and self._contested is None:
+            step = presence.decide(self._situation(now))
+            if step.do is not Do.WAIT:
+                self._do(step, now)
+        self._transport.dial(self._addresses())
+        self._observed = observe(self, self._observed, now, self._clock.time_ms())
+
+    def _stop_for(self, error: HeroctlError) -> None:
+        self._fault = error
+        log.critical("this node stopped itself: %s", error)
+        if isinstance(error, LogFault):
+            self._folder.mark_suspect(str(error))
+        if self._node is not None:
+            self._node.stop(self._not_serving)
+
+    def _not_serving(self) -> HeroctlError:
+        if self._fault is not None:
+            return NodeFault(str(self._fault), hint=self._fault.hint)
+        if self._stopping:
+            return NodeFault("this node is stopping")
+        return ReadOnly(
+            f"node {self._settings.node_name} has not joined a cluster yet",
+            hint="check raft.peers and cluster.bootstrap_expect; heroctl status shows who answers",
+        )
+
+    def _fail_calls(self) -> None:
+        while self._calls:
+            _, future = self._calls.popleft()
+            if future.set_running_or_notify_cancel():
+                future.set_exception(self._not_serving())
+
+    # -- generations
+
+    def _open_generation(self) -> None:
+        """The node of the generation that CURRENT names; none in an empty folder."""
+        settings = self._settings
+        if self._folder.header is None and settings.expect == 1 and not settings.peers:
+            self._found([])
+        if self._folder.header is None:
+            return
+        self._node = generation.open_node(
+            self._folder,
+            clock=self._clock,
+            rng=self._rng,
+            timing=Timing(settings.election_timeout_s),
+            transport=self._transport,
+        )
+        if mark := self._folder.mark("contested"):
+            self._contest(str(mark.get("reason")))
+
+    def _look_around(self) -> None:
+        """The start-up questions begin: everybody we know of is asked before we vote."""
+        self._started_s = self._clock.monotonic_s()
+        self._quorum_s = -math.inf
+        self._met.clear()
+        self._transport.close_all()
+        self._questions = self._addresses()
+        self._transport.dial(self._questions)
+        self._look_s = 0.0
+
+    def _close_generation(self) -> None:
+        if self._node is not None:
+            self._node.stop(self._not_serving)
+            self._node.log.close()
+            self._node = None
+
+    def _found(self, others: list[Hello]) -> None:
+        members = {h.member_id: (h.name, h.address) for h in [self.my_hello(), *others]}
+        self._folder.found(self._settings.cluster_name, members)
+        log.info("founded cluster %s with %d members", self._settings.cluster_name, len(members))
+
+    def _contest(self, reason: str) -> None:
+        self._contested = reason
+        if self._node is not None:
+            self._node.suspend(reason)
+
+    # -- what presence.decide asks for
+
+    def _situation(self, now: float) -> presence.Situation:
+        node, header = self._node, self._folder.header
+        parent = header.parent_voters if header else frozenset()
+        return presence.Situation(
+            mine=self.my_hello(),
+            met={m: Met(h, r, now - at) for m, (h, r, at) in self._met.items()},
+            open_questions=bool(self._questions),
+            since_start_s=now - self._started_s,
+            voting=node is not None and node.may_vote,
+            suspended=node is not None and node.suspended is not None,
+            since_quorum_s=now - self._quorum_s,
+            configuration=node.configuration if node else EMPTY,
+            parent_voters=parent,
+            confirmed=self.confirmed,
+        )
+
+    @property
+    def confirmed(self) -> bool:
+        """Whether the parent of a restored generation can never commit again, by counting."""
+        header = self._folder.header
+        if header is None or not header.parent_voters:
+            return True
+        gone = self._folder.parent_voters_left() & header.parent_voters
+        return len(gone) > len(header.parent_voters) // 2
+
+    def _do(self, step: presence.Step, now: float) -> None:
+        node, of = self._node, step.of
+        if step.do is Do.VOTE and node is not None:
+            node.start_voting()
+        elif step.do is Do.FOUND:
+            self._found([h for h, r, _ in self._met.values() if r is Relation.BOTH_EMPTY])
+            self._reopen()
+        elif step.do is Do.ADOPT and of is not None:
+            self._folder.adopt(of.header)
+            log.info("joining cluster %s through %s", of.cluster_name, of.name)
+            self._reopen()
+        elif step.do is Do.SUSPEND and node is not None and of is not None:
+            number = of.lineage[-1][0]
+            log.warning("node %s serves generation %d: this node stands aside", of.name, number)
+            node.suspend(f"node {of.name} serves the newer generation {number}")
+            self._met.clear()
+            self._transport.close_all()
+        elif step.do is Do.LEAVE and node is not None and of is not None:
+            self._leave(node, of)
+        elif step.do is Do.CONTEST and of is not None:
+            reason = f"node {of.name} still serves the generation before the restore, with a quorum"
+            self._folder.set_mark("contested", {"reason": reason})
+            log.critical("%s: stop it, then start this node first", reason)
+            self._contest(reason)
+        elif step.do is Do.WRONG_KEY and of is not None:
+            raise WrongKey(
+                f"cluster {of.cluster_name} uses the secrets key {of.key_id}, "
+                f"this node has {self._settings.key_id}",
+                hint="give this node the cluster's key file (secrets.key_file)",
+            )
+
+    def _leave(self, node: RaftNode, of: Hello) -> None:
+        """Rule 4: mark, close, one rename, a new member id; then the folder is empty and joins."""
+        header = self._folder.header
+        assert header is not None
+        lost = node.log.entries[-1][1] - header.known_to(of.header)
+        number, restore_id = of.lineage[-1]
+        self._folder.set_mark(
+            "left", {"generation": number, "restore_id": restore_id, "member_id": node.member_id}
+        )
+        self._close_generation()
+        path = self._folder.quarantine_generation()
+        log.warning(
+            "left generation %d for %d; %d log entries that the restored node did not know are in %s",
+            header.lineage[-1].number,
+            number,
+            max(0, lost),
+            path,
+        )
+        self._reopen()
+
+    # -- who is there
+
+    def _addresses(self) -> set[str]:
+        """Everybody to keep a connection to."""
+        addresses = set(self._settings.peers.values())
+        if self._node is not None:
+            members = self._node.configuration.members
+            addresses |= {s.address for m, s in members.items() if m != self._folder.member_id}
+        if header := self._folder.header:
+            addresses |= header.parent_addresses
+        if self._node is not None and self._node.leading:
+            addresses |= {h.address for h, r, _ in self._met.values() if r is Relation.PEER}
+        return {a for a in addresses if a and a != self._address}
+
+    def _find_candidates(self, node: RaftNode) -> None:
+        members = node.configuration.members
+        node.candidates = {
+            m: Candidate(h.name, h.address)
+            for m, (h, r, _) in self._met.items()
+            if r is Relation.PEER and m not in members and m in node.connected
+        }
+
+    def my_hello(self) -> Hello:
+        """What this node says of itself now."""
+        folder, node, settings = self._folder, self._node, self._settings
+        header = folder.header
+        return Hello(
+            cluster_name=settings.cluster_name,
+            cluster_id=header.cluster_id if header else "",
+            lineage=tuple((g.number, g.restore_id) for g in header.lineage) if header else (),
+            member_id=folder.member_id,
+            boot_nonce=self._nonce,
+            name=settings.node_name,
+            address=self._address,
+            key_id=settings.key_id,
+            expect=settings.expect,
+            has_quorum=node is not None and node.may_vote and node.has_quorum(),
+            suspended=node is not None and node.suspended is not None,
+            left=folder.left_marks(),
+            header=header.to_value() if header else {},
+        )
+
+    # -- transport.Listener
+
+    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> None:
+        now = self._clock.monotonic_s()
+        if address is not None:
+            self._questions.discard(address)
+        if judgement.relation is Relation.REFUSED:
+            self._met.pop(theirs.member_id, None)
+            if judgement.reason != "itself":
+                self.refused(theirs.name, judgement.reason)
+            return
+        self._refusals.pop(theirs.name, None)
+        self._met[theirs.member_id] = (theirs, judgement.relation, now)
+        if theirs.left:
+            self._folder.note_left(theirs.left)
+        if judgement.relation not in (Relation.PEER, Relation.ASIDE):
+            self._look_s = 0.0
+
+    def unreachable(self, address: str, *, refused: bool) -> None:
+        if refused:
+            self._questions.discard(address)
+
+    def opened(self, member_id: str) -> None:
+        if self._node is not None:
+            self._node.set_connected(member_id, connected=True)
+
+    def closed(self, member_id: str) -> None:
+        if self._node is not None:
+            self._node.set_connected(member_id, connected=False)
+
+    def peer_gone(self, member_id: str) -> None:
+        if self._node is not None:
+            self._node.peer_closed(member_id)
+
+    def received(self, member_id: str, frame: list[Any]) -> str | None:
+        return self._node.receive(member_id, frame) if self._node is not None else None
+
+    def refused(self, what: str, reason: str) -> None:
+        if self._refusals.get(what) != reason:
+            self._refusals[what] = reason
+            log.error("refused %s: %s", what, reason)
+
+    # -- for status.observe
+
+    @property
+    def node(self) -> RaftNode | None:
+        return self._node
+
+    @property
+    def header(self) -> Header | None:
+        return self._folder.header
+
+    @property
+    def member_id(self) -> str:
+        return self._folder.member_id
+
+    @property
+    def contested(self) -> bool:
+        return self._contested is not None
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        refusals = [f"{what} was refused: {why}" for what, why in sorted(self._refusals.items())]
+        return (*refusals, *([self._contested] if self._contested else []))
+
+
+def _failed(error: HeroctlError) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future

@@ -1,0 +1,131 @@
+"""One published look at the engine: made on its thread, read by any other."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from ..clock import Clock
+from .engine import CANDIDATE, LEADER
+from .node import RaftNode
+from .port import Generation, Member, Mode, RaftStatus
+
+if TYPE_CHECKING:
+    from .runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """A status and when it was true (monotonic seconds)."""
+
+    at_s: float
+    value: RaftStatus
+
+    @classmethod
+    def at(cls, clock: Clock) -> Observed:
+        """Before the first turn."""
+        value = RaftStatus("", "starting", None, 0, 0, 0, 0, 0, Mode.STARTING, clock.time_ms(),
+                           0.0, math.inf, "starting")  # fmt: skip
+        return cls(clock.monotonic_s(), value)
+
+    def status(self, clock: Clock) -> RaftStatus:
+        """The status with its ages as of now."""
+        age_s = clock.monotonic_s() - self.at_s
+        value = self.value
+        contact = 0.0 if value.role == "leader" and value.mode is not Mode.READ_ONLY else age_s
+        return replace(value, tick_age_s=age_s, last_contact_s=value.last_contact_s + contact)
+
+
+def observe(runtime: Runtime, before: Observed, now_s: float, time_ms: int) -> Observed:
+    """What to publish now; the time of the mode is kept while the mode stays."""
+    node, header = runtime.node, runtime.header
+    mode = _mode(node)
+    old = before.value
+    value = RaftStatus(
+        member_id=runtime.member_id,
+        role=_role(node),
+        leader_id=node.leader_id if node else None,
+        term=node.core.term if node else 0,
+        commit_index=node.core.commit_index if node else 0,
+        applied_index=node.core.applied_index if node else 0,
+        first_index=node.log.entries[0][1] if node else 0,
+        last_index=node.log.entries[-1][1] if node else 0,
+        mode=mode,
+        mode_since_ms=old.mode_since_ms if old.mode is mode else time_ms,
+        tick_age_s=0.0,
+        last_contact_s=_last_contact_s(node, now_s),
+        fencing=_fencing(runtime, node),
+        members=_members(node),
+        lineage=tuple(Generation(g.number, g.restore_id) for g in header.lineage) if header else (),
+        cluster_id=header.cluster_id if header else "",
+        warnings=runtime.warnings,
+    )
+    return Observed(now_s, value)
+
+
+def _mode(node: RaftNode | None) -> Mode:
+    if node is None:
+        return Mode.STARTING
+    if node.suspended is not None:
+        return Mode.READ_ONLY
+    if not node.may_vote:
+        return Mode.STARTING
+    if not node.has_quorum():
+        return Mode.READ_ONLY
+    voters = node.configuration.voters
+    if node.leading:
+        recent = node.replication.recently(node.clock.monotonic_s(), node.timing.election_timeout_s)
+        return Mode.NORMAL if voters <= recent | {node.member_id} else Mode.DEGRADED
+    return Mode.NORMAL if voters <= node.connected | {node.member_id} else Mode.DEGRADED
+
+
+def _role(node: RaftNode | None) -> str:
+    if node is None or not node.may_vote:
+        return "starting"
+    if node.core.state == LEADER:
+        return "leader"
+    if node.member_id not in node.configuration.voters:
+        return "learner"
+    return "candidate" if node.core.state == CANDIDATE else "follower"
+
+
+def _fencing(runtime: Runtime, node: RaftNode | None) -> str:
+    if runtime.contested:
+        return "contested"
+    if node is not None and node.suspended is not None:
+        return "suspended"
+    if node is None or not node.may_vote:
+        return "starting"
+    return "serving" if runtime.confirmed else "unconfirmed"
+
+
+def _last_contact_s(node: RaftNode | None, now_s: float) -> float:
+    """Seconds since this node last heard a quorum: how old a stale read may be."""
+    if node is None:
+        return math.inf
+    if node.leading and node.has_quorum():
+        return 0.0
+    return now_s - max(node.elections.contact_s, node.last_quorum_s)
+
+
+def _members(node: RaftNode | None) -> tuple[Member, ...]:
+    if node is None:
+        return ()
+    return tuple(
+        Member(
+            member_id,
+            spec.name,
+            spec.address,
+            spec.voter,
+            member_id == node.member_id or member_id in node.connected,
+            (
+                node.log.entries[-1][1]
+                if member_id == node.member_id
+                else node.core.match_index(member_id)
+            )
+            if node.leading
+            else None,
+        )  # fmt: skip
+        for member_id, spec in sorted(node.configuration.members.items())
+    )
