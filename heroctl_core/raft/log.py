@@ -17,7 +17,7 @@ from . import frames, records, segments
 from .disk import Disk
 from .log_scan import Scan, scan_log
 from .log_state import LogState
-from .records import Base, DumpRef
+from .records import DumpRef
 from .replay import Entry
 from .segments import Segment
 
@@ -70,20 +70,9 @@ class Log(LogState):
         Its parent is not synced: the caller makes the log visible, by CURRENT.
         """
         folder, disk = Path(folder), disk or Disk()
-        if dump is not None:
-            anchor_index, anchor_term = dump.index, dump.term
         if folder.exists() and any(not path.name.endswith(".new") for path in folder.iterdir()):
             raise UsageError(f"{folder} is not empty, so no log is made there")
-        base = Base(
-            anchor_index,
-            anchor_term,
-            anchor_index,
-            anchor_term,
-            anchor_term,
-            None,
-            anchor_index,
-            dump,
-        )
+        base = records.first_base(anchor_index, anchor_term, dump)
         try:
             folder.mkdir(mode=0o700, exist_ok=True)
             segments.make_segment(disk, folder, os.urandom(16), 1, segment_bytes, (1, 0), base)
@@ -103,15 +92,17 @@ class Log(LogState):
         scan = scan_log(folder)
         try:
             fd = disk.open(scan.segments[-1].path)
-            if scan.torn_bytes:
-                disk.write(fd, bytes(scan.torn_bytes), scan.end)
-                disk.sync_data(fd)
-            for path in scan.leftovers:
-                disk.unlink(path)
-            disk.sync_folder(folder)
+            try:
+                _repair(disk, folder, scan, fd)
+            except OSError:
+                disk.close(fd)
+                raise
         except OSError as error:
             raise LogFault(f"cannot open the log in {folder}: {error}") from error
-        return cls(folder, scan, fd, segment_bytes=segment_bytes, disk=disk)
+        log = cls(folder, scan, fd, segment_bytes=segment_bytes, disk=disk)
+        while log._drop_oldest():
+            pass
+        return log
 
     @property
     def dirty(self) -> bool:
@@ -160,7 +151,7 @@ class Log(LogState):
         self._start_over(dump)
         self._bound_segments(0)
         self._synced_base = self._base(dump.index)
-        self._unlink_segments()
+        self._drop_oldest()
 
     def compact(self, dump: DumpRef, keep_from: int) -> None:
         """Makes `dump` the current one and `keep_from`, at most the dump's index, the anchor.
@@ -169,7 +160,7 @@ class Log(LogState):
         self._sync_with(records.compact_record(keep_from, self.term_at(keep_from), dump))
         self._forget_below(keep_from, dump)
         self._synced_base = self._base(max(self._synced_base.commit_index, dump.index))
-        self._unlink_segments()
+        self._drop_oldest()
 
     def sync(self) -> None:
         """Makes everything that waits durable: one frame, one fdatasync."""
@@ -186,6 +177,7 @@ class Log(LogState):
         self._pending.clear()
         self.synced_index = self._segments[-1].last_index = self.last_index
         self._synced_base = self._base(commit)
+        self._drop_oldest()
 
     def sync_commit(self) -> None:
         """Makes the commit index durable too. For a quiet moment and a clean stop: an offline save
@@ -276,15 +268,28 @@ class Log(LogState):
         for segment in self._segments:
             segment.last_index = min(segment.last_index, last_index)
 
-    def _unlink_segments(self) -> None:
-        """Removes the oldest segments whose entries all lie below the anchor.
+    def _drop_oldest(self) -> bool:
+        """Removes the oldest segment when all its entries lie below the anchor; at most one at a
+        time, because an unlink takes milliseconds.
 
-        Not synced: `segments.scan` knows what to do with a file that came back.
+        Not synced: `log_scan` knows what to do with a file that came back.
         """
-        first = self.first_index
-        while len(self._segments) > 1 and self._segments[0].last_index <= first:
-            try:
-                self._disk.unlink(self._segments[0].path)
-            except OSError as error:
-                self._fault(error)
-            del self._segments[0]
+        oldest = self._segments[0]
+        if len(self._segments) == 1 or oldest.last_index > self.first_index:
+            return False
+        try:
+            self._disk.unlink(oldest.path)
+        except OSError as error:
+            self._fault(error)
+        del self._segments[0]
+        return True
+
+
+def _repair(disk: Disk, folder: Path, scan: Scan, fd: int) -> None:
+    """Cuts off a torn write and removes what an interrupted step left."""
+    if scan.torn_bytes:
+        disk.write(fd, bytes(scan.torn_bytes), scan.end)
+        disk.sync_data(fd)
+    for path in scan.leftovers:
+        disk.unlink(path)
+    disk.sync_folder(folder)

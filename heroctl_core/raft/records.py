@@ -51,6 +51,12 @@ class Base:
     dump: DumpRef | None
 
 
+def first_base(anchor_index: int, anchor_term: int, dump: DumpRef | None) -> Base:
+    """A log without entries. With a dump the anchor is the dump's place."""
+    index, term = (anchor_index, anchor_term) if dump is None else (dump.index, dump.term)
+    return Base(index, term, index, term, term, None, index, dump)
+
+
 def split(data: bytes, start: int, stop: int) -> Iterator[tuple[int, bytes]]:
     """(kind, body) of each record in data[start:stop]; ValueError when they do not fill it."""
     at = start

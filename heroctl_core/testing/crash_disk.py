@@ -31,6 +31,7 @@ class CrashDisk(Disk):
         self._paths: dict[int, Path] = {}
         self._writes: list[tuple[Path, int, bytes]] = []  # with the bytes from before
         self._names: list[tuple[Path, Callable[[], None]]] = []  # folder, how to undo
+        self._unlinks: list[tuple[Path, bytes]] = []
 
     def _step(self, what: str) -> None:
         if self.stop_at is not None and len(self.operations) >= self.stop_at:
@@ -82,13 +83,13 @@ class CrashDisk(Disk):
     def unlink(self, path: Path) -> None:
         self._step("unlink")
         if path.exists():
-            kept = path.read_bytes()
-            self._names.append((path.parent, lambda: _put(path, kept)))
+            self._unlinks.append((path, path.read_bytes()))
         super().unlink(path)
 
     def sync_folder(self, path: Path) -> None:
         self._step("sync_folder")
         self._names = [name for name in self._names if name[0] != path]
+        self._unlinks = [unlink for unlink in self._unlinks if unlink[0].parent != path]
 
     def close(self, fd: int) -> None:
         self._paths.pop(fd, None)
@@ -102,19 +103,17 @@ class CrashDisk(Disk):
             if path.exists():
                 _tear(path, offset, before, chance)
         # Names go in order: what came later cannot stay when what it builds on is undone.
-        undone = chance.randint(0, len(self._names))
-        for _, undo in reversed(self._names[len(self._names) - undone :]):
-            undo()
-        self._writes, self._names = [], []
+        for _ in range(chance.randint(0, len(self._names))):
+            self._names.pop()[1]()
+        for path, content in self._unlinks:
+            if chance.random() < 0.5:
+                path.write_bytes(content)
+        self._writes, self._names, self._unlinks = [], [], []
 
 
 def _undo_rename(source: Path, target: Path) -> None:
     if target.exists():
         target.rename(source)
-
-
-def _put(path: Path, content: bytes) -> None:
-    path.write_bytes(content)
 
 
 def _tear(path: Path, offset: int, before: bytes, chance: random.Random) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
+from ..raft import records
 from ..raft.log_state import LogState
 from ..raft.records import Base, DumpRef
 from ..raft.replay import ANCHOR_DATA, Entry
@@ -24,19 +25,8 @@ class MemoryLog(LogState):
         cls, *, anchor_index: int = 1, anchor_term: int = 0, dump: DumpRef | None = None
     ) -> Self:
         """A new log. With a dump the anchor is the dump's place."""
-        if dump is not None:
-            anchor_index, anchor_term = dump.index, dump.term
-        base = Base(
-            anchor_index,
-            anchor_term,
-            anchor_index,
-            anchor_term,
-            anchor_term,
-            None,
-            anchor_index,
-            dump,
-        )
-        return cls(base, [(ANCHOR_DATA, anchor_index, anchor_term)])
+        base = records.first_base(anchor_index, anchor_term, dump)
+        return cls(base, [(ANCHOR_DATA, base.anchor_index, base.anchor_term)])
 
     def crash(self, *, keep_unsynced: bool = False) -> MemoryLog:
         """The log after a power cut: what was synced. With `keep_unsynced` the cut came in the
