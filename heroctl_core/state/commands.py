@@ -17,6 +17,25 @@ VERSION: Final = 1  # of every body so far
 REQUEST_ID_BYTES: Final = 16
 
 
+_STAMP_BYTES: Final = 6  # of a request id, before its 10 random bytes
+_STAMP_RANGE_MS: Final = 7 * 24 * 3600 * 1000
+
+
+def new_request_id(time_ms: int, random: bytes) -> bytes:
+    """A request id that carries when it was made (as UUIDv7 does), from 10 random bytes.
+
+    So a retry has the stamp of the first try by itself, and can be refused when its outcome is
+    not kept any more, instead of being applied twice.
+    """
+    return time_ms.to_bytes(_STAMP_BYTES) + random[: REQUEST_ID_BYTES - _STAMP_BYTES]
+
+
+def request_stamp_ms(request_id: bytes, now_ms: int) -> int:
+    """The stamp in a request id, or `now_ms` for an id of 16 random bytes that carries none."""
+    stamp_ms = int.from_bytes(request_id[:_STAMP_BYTES])
+    return stamp_ms if abs(stamp_ms - now_ms) <= _STAMP_RANGE_MS else now_ms
+
+
 class UnknownKind(ValueError):
     """A command kind or version that this release does not know."""
 

@@ -1,0 +1,138 @@
+"""Who may do what: actors, policies, rules, and the one decision.
+
+Deny wins; what no rule allows is denied. `list` shows the rows of a resource (never a secret's
+value); the right to read one implies the right to see it in a list. Whoever may write `acl` can
+give themselves every right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any, Final
+
+from ..errors import CommandRejected
+from ..state import commands as c
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """Allows or denies actions on the resources whose name fits a glob."""
+
+    resource: str  # one of state.acl.RESOURCES
+    name: str  # glob: * ? [abc]; * also matches "/"
+    actions: tuple[str, ...]  # of state.acl.ACTIONS
+    effect: str = "allow"
+
+    def fits(self, action: str, resource: str, name: str) -> bool:
+        """True when the rule says something about this."""
+        return (
+            self.resource in (resource, "*")
+            and (action in self.actions or "*" in self.actions)
+            and fnmatchcase(name, self.name)
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The rule as in a document and in a row."""
+        return {
+            "actions": list(self.actions),
+            "effect": self.effect,
+            "name": self.name,
+            "resource": self.resource,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A named list of rules."""
+
+    name: str
+    rules: tuple[Rule, ...]
+    revision: int = 0
+    created_ms: int = 0
+    modified_ms: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """The policy as the API and the command line show it."""
+        return {
+            "kind": "policy",
+            "name": self.name,
+            "rules": [rule.to_json() for rule in self.rules],
+            "revision": self.revision,
+            "created_ms": self.created_ms,
+            "modified_ms": self.modified_ms,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who asks, with the policies that they had when they were recognised."""
+
+    name: str
+    policies: tuple[Policy, ...] = ()
+    operator: bool = False  # may do everything
+    source: str = ""  # address or `local:<uid>`
+
+    def may(self, action: str, resource: str, name: str) -> bool:
+        """True when a rule allows it and none denies it."""
+        if self.operator:
+            return True
+        effects = {
+            rule.effect
+            for policy in self.policies
+            for rule in policy.rules
+            if rule.fits(action, resource, name)
+        }
+        return effects == {"allow"}
+
+    def may_see(self, resource: str, name: str) -> bool:
+        """True when the row may be shown in a list."""
+        return self.may("list", resource, name) or self.may("read", resource, name)
+
+    def check(self, action: str, resource: str, name: str) -> None:
+        """Raises CommandRejected denied unless the actor may."""
+        if not self.may(action, resource, name):
+            raise CommandRejected("denied", f"{self.name} may not {action} {resource} {name}")
+
+
+OPERATOR: Final = Actor("operator", operator=True, source="local")
+
+_NEEDS: Final[dict[type[c.Command], tuple[str, str]]] = {
+    c.PutJob: ("write", "job"),
+    c.DeleteJob: ("delete", "job"),
+    c.PutSecret: ("write", "secret"),
+    c.DeleteSecret: ("delete", "secret"),
+    c.PutPolicy: ("write", "acl"),
+    c.DeletePolicy: ("delete", "acl"),
+    c.PutToken: ("write", "acl"),
+    c.DeleteToken: ("delete", "acl"),
+    c.PutIngress: ("write", "ingress"),
+    c.DeleteIngress: ("delete", "ingress"),
+    c.PutNode: ("write", "node"),
+    c.DeleteNode: ("delete", "node"),
+    c.AppendMetrics: ("write", "metrics"),
+    c.ExpireMetrics: ("delete", "metrics"),
+    c.PutKeyring: ("write", "operator"),
+}
+
+
+def check_command(actor: Actor, command: c.Command, token_name: str | None = None) -> None:
+    """Raises CommandRejected denied unless the actor may do all that the command does.
+
+    `token_name` is the name of the token that a DeleteToken, which has only its accessor, means.
+    """
+    if actor.operator:
+        return
+    action, resource = _NEEDS[type(command)]
+    for name in _names_of(command, token_name):
+        actor.check(action, resource, name)
+
+
+def _names_of(command: c.Command, token_name: str | None) -> list[str]:
+    if isinstance(command, c.AppendMetrics):
+        return sorted({str(sample[0]) for sample in command.samples})
+    if isinstance(command, c.ExpireMetrics | c.PutKeyring):
+        return ["*"]  # of no single row: only a rule for every name fits
+    if isinstance(command, c.DeleteToken):
+        return [token_name or command.accessor]
+    return [command.name]

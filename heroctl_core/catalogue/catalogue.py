@@ -1,0 +1,53 @@
+"""All kinds of resources over one replicator."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from ..clock import Clock
+from ..raft.port import Replicator
+from ..state.commands import Command
+from ..state.outcome import Outcome
+from .access import OPERATOR, Actor
+from .acl import Acl
+from .ingress import Ingress
+from .jobs import Jobs
+from .metrics import Metrics
+from .nodes import Nodes
+from .reads import Reader
+from .secrets import Seals, Secrets
+from .writes import DEADLINE_S, Writer
+
+
+class Catalogue:
+    """Jobs, secrets, policies and tokens, ingress, nodes and metrics. Any thread.
+
+    `seals` gives the keyring of the moment; it is called for each secret, so a keyring that came
+    with a restore is used at once. `entropy` gives random bytes.
+    """
+
+    def __init__(
+        self,
+        replicator: Replicator,
+        seals: Callable[[], Seals],
+        clock: Clock,
+        *,
+        entropy: Callable[[int], bytes] = os.urandom,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self.writer = Writer(replicator, clock, entropy, deadline_s)
+        self.reader = Reader(replicator, deadline_s)
+        self.jobs = Jobs(self.writer, self.reader)
+        self.secrets = Secrets(self.writer, self.reader, seals)
+        self.acl = Acl(self.writer, self.reader, clock, entropy)
+        self.ingress = Ingress(self.writer, self.reader)
+        self.nodes = Nodes(self.writer, self.reader)
+        self.metrics = Metrics(self.writer, self.reader)
+
+    def submit(
+        self, command: Command, actor: Actor = OPERATOR, request_id: bytes | None = None
+    ) -> Future[Outcome]:
+        """The future of a command, as Jobs.put_command and Secrets.put_command make them."""
+        return self.writer.submit(command, actor, request_id)

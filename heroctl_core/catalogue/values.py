@@ -1,0 +1,86 @@
+"""Values from outside as canonical ones, or a refusal that names the place."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from .. import limits
+from ..codec import NotCanonical, canonical, pack
+from ..errors import CommandRejected
+from ..state.names import name_fault
+
+
+def invalid(message: str) -> CommandRejected:
+    """The error for input that has to be changed."""
+    return CommandRejected("invalid", message)
+
+
+def check_name(noun: str, name: object) -> str:
+    """The name; raises CommandRejected invalid with the reason."""
+    fault = name_fault(name)
+    if fault is not None or not isinstance(name, str):
+        raise invalid(f"{noun} name {str(name)[:40]!r} {fault}")
+    return name
+
+
+def json_map_bytes(place: str, value: object) -> bytes:
+    """Canonical bytes of a map that JSON can hold, within the limit of a row."""
+    if not isinstance(value, dict):
+        raise invalid(f"{place} is a {type(value).__name__}, not a map")
+    _refuse_foreign(value, place, 0)
+    try:
+        data = pack(canonical(value, place=place))
+    except NotCanonical as error:
+        raise invalid(str(error)) from error
+    if len(data) > limits.ROW_BYTES:
+        raise CommandRejected(
+            "too_large", f"{place} has {len(data)} bytes, the limit is {limits.ROW_BYTES}"
+        )
+    return data
+
+
+def text_map(place: str, value: Mapping[str, str] | None) -> dict[str, str]:
+    """A map of text to text; raises CommandRejected invalid with the place."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise invalid(f"{place} is a {type(value).__name__}, not a map of text to text")
+    for key, text in value.items():
+        if type(key) is not str or not key:
+            raise invalid(f"{place} has the key {key!r}, which is no text: quote this")
+        if type(text) is not str:
+            raise invalid(f"{place}.{key} is a {type(text).__name__}, not text: quote this")
+    return dict(value)
+
+
+def check_expect(expect: object) -> None:
+    """Raises CommandRejected invalid for an `expect` that can be no revision."""
+    if expect is not None and (type(expect) is not int or expect < 0):
+        raise invalid(f"expect is {expect!r}, not a revision")
+
+
+def _refuse_foreign(value: object, place: str, depth: int) -> None:
+    """Refuses what msgpack could hold and JSON cannot; the codec refuses everything else."""
+    if isinstance(value, bytes):
+        raise invalid(f"{place} is bytes, which JSON cannot hold: quote this")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise invalid(f"{place} is {value}, which JSON cannot hold: quote this")
+    if depth > limits.NESTING:
+        return
+    if isinstance(value, list | tuple):
+        for i, item in enumerate(value):
+            _refuse_foreign(item, f"{place}[{i}]", depth + 1)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _refuse_foreign(item, f"{place}.{key}", depth + 1)
+
+
+def row_times(fields: Mapping[str, Any]) -> dict[str, int]:
+    """The stamp of a row as keyword arguments of the values that users get."""
+    return {
+        "created_ms": fields["created_ms"],
+        "modified_ms": fields["modified_ms"],
+        "revision": fields["revision"],
+    }

@@ -1,0 +1,118 @@
+"""The way of one write: rights, envelope, proposal, outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .. import limits
+from ..clock import Clock
+from ..codec import unpack
+from ..errors import CommandRejected, OutcomeUnknown
+from ..raft.port import Replicator
+from ..state.acl import TOKEN_PREFIX
+from ..state.commands import (
+    REQUEST_ID_BYTES,
+    Command,
+    DeleteToken,
+    Envelope,
+    encode,
+    new_request_id,
+    request_stamp_ms,
+)
+from ..state.outcome import Outcome, Rejected
+from .access import Actor, check_command
+
+DEADLINE_S: Final = 5.0
+# The engine ends every future at its own deadline and knows better than we what became of it.
+_GRACE_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that is on a quorum. `revision` is the state's revision right after it, and the one
+    that the row now has: the next `expect`."""
+
+    revision: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API answers."""
+        return {"revision": self.revision}
+
+
+class Writer:
+    """Proposes commands for actors. Any thread."""
+
+    def __init__(
+        self,
+        replicator: Replicator,
+        clock: Clock,
+        entropy: Callable[[int], bytes],
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._replicator = replicator
+        self._clock = clock
+        self._entropy = entropy
+        self._deadline_s = deadline_s
+
+    def new_request_id(self) -> bytes:
+        """An id for one write and all its retries."""
+        return new_request_id(self._now_ms(), self._entropy(REQUEST_ID_BYTES))
+
+    def submit(
+        self, command: Command, actor: Actor, request_id: bytes | None = None
+    ) -> Future[Outcome]:
+        """The future of a command; it fails as Replicator.propose says.
+
+        Raises CommandRejected when the actor may not, or the command cannot be sent at all, and
+        Overloaded when too many writes wait. The command's fields must be valid; the state
+        checks them again and refuses what is not.
+        """
+        check_command(actor, command, self._token_name(command))
+        request_id = self.new_request_id() if request_id is None else request_id
+        if len(request_id) != REQUEST_ID_BYTES:
+            raise CommandRejected(
+                "invalid", f"a request id of {len(request_id)} bytes, not {REQUEST_ID_BYTES}"
+            )
+        stamp_ms = request_stamp_ms(request_id, self._now_ms())
+        return self._replicator.propose(
+            _encoded(Envelope(request_id, stamp_ms, actor.name, actor.source, command)), request_id
+        )
+
+    def write(self, command: Command, actor: Actor, request_id: bytes | None = None) -> Written:
+        """Waits for the outcome. Fails with CommandRejected, or as Replicator.propose says."""
+        request_id = self.new_request_id() if request_id is None else request_id
+        future = self.submit(command, actor, request_id)
+        try:
+            outcome = future.result(self._deadline_s + _GRACE_S)
+        except TimeoutError as error:
+            raise OutcomeUnknown(
+                f"no outcome within {self._deadline_s:g} s, request id {request_id.hex()}"
+            ) from error
+        if isinstance(outcome, Rejected):
+            raise CommandRejected(outcome.reason, outcome.message)
+        return Written(outcome.revision)
+
+    def _now_ms(self) -> int:
+        """Not before the state's time: a clock that is behind must not make old requests."""
+        return max(self._clock.time_ms(), self._replicator.machine.time_ms)
+
+    def _token_name(self, command: Command) -> str | None:
+        if not isinstance(command, DeleteToken):
+            return None
+        row = self._replicator.machine.get("acl", TOKEN_PREFIX + command.accessor)
+        return None if row is None else str(unpack(row)["name"])
+
+
+def _encoded(envelope: Envelope) -> bytes:
+    try:
+        data = encode(envelope)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CommandRejected("invalid", f"the command cannot be encoded: {error}") from error
+    if len(data) > limits.ENTRY_BYTES:
+        raise CommandRejected(
+            "too_large", f"the command has {len(data)} bytes, the limit is {limits.ENTRY_BYTES}"
+        )
+    return data
