@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgpack
@@ -65,7 +66,6 @@ def pack_canonical(value: object) -> bytes:
     return pack(canonical(value))
 
 
-
 def pack(value: object) -> bytes:
     """Msgpack of a value that our own code built in canonical order."""
     return msgpack.packb(value, use_bin_type=True, strict_types=True)  # type: ignore[no-any-return]
@@ -79,6 +79,59 @@ def unpack(data: bytes | memoryview, *, max_bytes: int = limits.FRAME_BYTES) -> 
         return msgpack.unpackb(data, raw=False, strict_map_key=True)
     except (msgpack.UnpackException, ValueError, RecursionError) as error:
         raise ValueError(f"not msgpack: {error}") from error
+
+
+class RecordPacker:
+    """Packs rows of archives: each record is the pair [key, row]."""
+
+    def __init__(self) -> None:
+        self._packer = msgpack.Packer(use_bin_type=True, autoreset=False)
+
+    def pack(self, records: Iterable[tuple[str, bytes]]) -> bytes:
+        """The records, one behind the other."""
+        pack = self._packer.pack
+        for record in records:
+            pack(record)
+        packed: bytes = self._packer.bytes()
+        self._packer.reset()
+        return packed
+
+
+class RecordUnpacker:
+    """Unpacks what RecordPacker packed, from pieces of any size."""
+
+    def __init__(self, *, max_key_bytes: int, max_row_bytes: int) -> None:
+        self._unpacker = msgpack.Unpacker(
+            raw=False,
+            use_list=False,
+            max_buffer_size=max_key_bytes + max_row_bytes + limits.FRAME_BYTES,
+            max_str_len=max_key_bytes,
+            max_bin_len=max_row_bytes,
+            max_array_len=2,
+            max_map_len=0,
+            max_ext_len=0,
+        )
+        self._fed = 0
+
+    def feed(self, piece: bytes) -> list[tuple[str, bytes]]:
+        """The records that are whole with this piece; ValueError for anything else."""
+        self._fed += len(piece)
+        try:
+            self._unpacker.feed(piece)
+            records = list(self._unpacker)
+        except (msgpack.UnpackException, ValueError, RecursionError) as error:
+            raise ValueError(f"not msgpack: {error}") from error
+        for record in records:
+            if type(record) is not tuple or len(record) != 2:
+                raise ValueError("a record is not the pair of key and row")
+            if type(record[0]) is not str or type(record[1]) is not bytes:
+                raise ValueError("a record is not a text and bytes")
+        return records
+
+    @property
+    def rest(self) -> int:
+        """How many bytes of a record that is not whole yet."""
+        return self._fed - int(self._unpacker.tell())
 
 
 def shard_of(key: str) -> int:

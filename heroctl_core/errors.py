@@ -12,6 +12,7 @@ An error answers the caller's only question, "what may I do now?":
     ├─ ArchiveError         NotAnArchive, UnsupportedVersion, Truncated, Damaged, WrongKey, NoKey
     ├─ StorageError         ObjectMissing, StorageDenied, StorageUnavailable, PartialCopy
     ├─ RecoveryError        refused by a guard; DrillFailed, DrillNoVerdict
+    ├─ FileFault            the disk refused a read or write; the message names the file
     └─ Unreachable, Busy    no node answers; somebody else holds the lock
 
 `heroctl help exit-codes`, the API's problem documents and the documentation are made from these
@@ -232,6 +233,12 @@ class Busy(HeroctlError):
     """Somebody else holds the lock."""
 
     reason, exit_code, http_status = "busy", 13, 423
+
+
+class FileFault(HeroctlError):
+    """A file could not be read or written; the message names it and what the system said."""
+
+    reason, http_status = "file", 507
 
 
 class Interrupted(HeroctlError):

@@ -27,3 +27,11 @@ LEADER_TIME_SLACK_MS: Final = 60_000
 
 API_BODY_BYTES: Final = MIB
 NESTING: Final = 32  # of lists and maps in a value
+
+ARCHIVE_JSON_BYTES: Final = MIB  # manifest.json, keys.json
+ARCHIVE_CHUNK_BYTES: Final = MIB  # of plain text in one sealed chunk
+ARCHIVE_WINDOW_BYTES: Final = 8 * MIB  # of zstd, so of memory while reading
+ARCHIVE_ROW_BYTES: Final = MIB  # more than any row has: an export of many keys is one row
+ARCHIVE_KEY_BYTES: Final = 4 * KIB
+ARCHIVE_EXTENSIONS: Final = 64  # sections of embedding services
+KEY_FILE_BYTES: Final = 4 * KIB

@@ -1,0 +1,1 @@
+"""The door of cryptography: keys, streams of sealed chunks, small sealed values."""

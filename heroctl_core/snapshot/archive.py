@@ -1,0 +1,23 @@
+"""The snapshot archive: write it, look into it, open it. docs/archive-format.md has the bytes.
+
+This module is the door of the room; the work is in writer, reader, container, gzip_stored,
+sections and file_keys.
+"""
+
+from __future__ import annotations
+
+from .reader import Archive, RecordCheck, inspect, open_archive
+from .sections import Record
+from .writer import Progress, Saved, Section, write_archive
+
+__all__ = [
+    "Archive",
+    "Progress",
+    "Record",
+    "RecordCheck",
+    "Saved",
+    "Section",
+    "inspect",
+    "open_archive",
+    "write_archive",
+]
