@@ -16,9 +16,9 @@ from . import connection, documents, output
 Column = tuple[str, Callable[[dict[str, Any]], object]]
 
 
-def group(kind: str, summary: str, columns: Sequence[Column], *, noun: str = "name") -> click.Group:
+def group(kind: str, summary: str, columns: Sequence[Column]) -> click.Group:
     """A group with list, get, put and delete for the resources of `kind`."""
-    commands = [_list(kind, columns), _get(kind, noun), _put(kind), _delete(kind, noun)]
+    commands = [_list(kind, columns), _get(kind), _put(kind), _delete(kind)]
     return click.Group(name=kind, help=summary, commands=commands)
 
 
@@ -53,13 +53,13 @@ def all_items(client: Client, kind: str, *, prefix: str = "") -> list[dict[str, 
             return items
 
 
-def _get(kind: str, noun: str) -> click.Command:
+def _get(kind: str) -> click.Command:
     @click.command("get", help=f"One {kind}, as a document that `put` takes again.")
-    @click.argument(noun)
+    @click.argument("name")
     @connection.online
-    def run(addr: str | None, **names: str) -> None:
+    def run(addr: str | None, name: str) -> None:
         with connection.connect(addr) as client:
-            output.emit(connection.read(client, documents.place(kind, names[noun])).body)
+            output.emit(connection.read(client, documents.place(kind, name)).body)
 
     return run
 
@@ -84,11 +84,11 @@ def put(
     client: Client, document: documents.Document, *, expect: int | None = None
 ) -> dict[str, Any]:
     """Writes one document: its kind, name and revision; a new token also has its secret."""
-    if document.kind in ("token", "metrics"):
-        # Both are added to a collection: a token gets its accessor from the node.
+    if document.kind == "metrics":
         path, method = documents.collection(document.kind), "POST"
     else:
         path, method = documents.place(document.kind, document.name), "PUT"
+    # Only the first answer to a new token has its secret.
     retry = document.kind != "token"
     answer = client.write(method, path, document.body, expect=expect, retry=retry)
     return {"kind": document.kind, "name": document.name, **answer.body}
@@ -98,25 +98,21 @@ def _tell(written: list[dict[str, Any]]) -> None:
     for item in written:
         click.echo(f"{item['kind']} {item['name']}: revision {item['revision']}")
         if "token" in item:
-            click.echo(f"accessor: {item['accessor']}")
             click.echo(f"token: {item['token']}")
             output.say("the token is shown this once only: keep it now")
 
 
-def _delete(kind: str, noun: str) -> click.Command:
+def _delete(kind: str) -> click.Command:
     @click.command("delete", help=f"Delete one {kind}.")
-    @click.argument(noun)
+    @click.argument("name")
     @click.option("--expect", type=click.IntRange(min=1), help="The revision seen.")
     @click.option("--yes", is_flag=True, help="Do not ask.")
     @connection.online
-    def run(addr: str | None, expect: int | None, *, yes: bool, **names: str) -> None:
-        name = names[noun]
+    def run(addr: str | None, name: str, expect: int | None, *, yes: bool) -> None:
         output.confirm(f"delete {kind} {name}?", yes=yes)
         with connection.connect(addr) as client:
             answer = client.write("DELETE", documents.place(kind, name), expect=expect)
-        result = {"kind": kind, noun: name, **answer.body}
-        output.emit(
-            result, text=lambda: click.echo(f"{kind} {name}: deleted at revision {answer.revision}")
-        )
+        result = {"kind": kind, "name": name, **answer.body}
+        output.emit(result, text=lambda: click.echo(f"{kind} {name}: deleted"))
 
     return run

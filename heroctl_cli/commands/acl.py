@@ -22,13 +22,12 @@ _token = group(
     "token",
     "Tokens: who may call over TCP. A token's secret is shown once, when it is made.",
     [
-        ("ACCESSOR", lambda token: token["accessor"]),
         ("NAME", lambda token: token["name"]),
+        ("ACCESSOR", lambda token: token["accessor"]),
         ("POLICIES", lambda token: token["policies"]),
         ("EXPIRES", lambda token: token["expires"]),
         ("REVISION", lambda token: token["meta"]["revision"]),
     ],
-    noun="accessor",
 )
 
 

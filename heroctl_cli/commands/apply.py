@@ -11,7 +11,7 @@ from heroctl_core.client import Client
 from heroctl_core.errors import HeroctlError
 
 from .. import connection, documents, output
-from ..resource import all_items, put
+from ..resource import put
 
 
 @click.command("apply", help="Put every document of a file or folder; - is stdin.")
@@ -35,12 +35,7 @@ def _apply(client: Client, found: list[documents.Document]) -> dict[str, Any]:
     """Counts by kind, and the new tokens by name. Stops at the first refusal and says where."""
     applied: Counter[str] = Counter()
     tokens: dict[str, str] = {}
-    known = _token_names(client) if any(d.kind == "token" for d in found) else set()
     for document in sorted(found, key=lambda d: documents.KINDS.index(d.kind)):
-        # A token cannot be written twice: its secret is made here and kept by nobody.
-        if document.kind == "token" and document.name in known:
-            output.say(f"token {document.name} exists, left as it is")
-            continue
         try:
             written = put(client, document)
         except HeroctlError as error:
@@ -50,10 +45,6 @@ def _apply(client: Client, found: list[documents.Document]) -> dict[str, Any]:
         if "token" in written:
             tokens[document.name] = written["token"]
     return {"applied": dict(applied), "tokens": tokens}
-
-
-def _token_names(client: Client) -> set[str]:
-    return {token["name"] for token in all_items(client, "token")}
 
 
 def _count(kind: str, number: int) -> str:

@@ -12,26 +12,26 @@ from .. import connection, documents, output
 from ..resource import all_items, put
 
 
-@click.command("list", help="All series, with how many points they have.")
+@click.command("list", help="All series, with how many samples they have.")
 @click.option("--prefix", default="", help="Only series that begin with this.")
 @connection.online
 def _list(addr: str | None, prefix: str) -> None:
     with connection.connect(addr) as client:
         items = all_items(client, "metrics", prefix=prefix)
-    columns = ("series", "labels", "points", "first", "last")
+    known = ("count", "first", "last")
+    rows = [
+        [item["series"], item["labels"], *(item["meta"][key] for key in known)] for item in items
+    ]
     output.emit(
         items,
-        text=lambda: output.table(
-            [column.upper() for column in columns],
-            [[item[column] for column in columns] for item in items],
-        ),
+        text=lambda: output.table(["SERIES", "LABELS", *(k.upper() for k in known)], rows),
     )
 
 
-@click.command("get", help="The points of a series, oldest first.")
+@click.command("get", help="The samples of a series, oldest first.")
 @click.argument("series")
 @click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE")
-@click.option("--since", metavar="TIME", help="Only points from this time on (RFC 3339).")
+@click.option("--since", metavar="TIME", help="Only samples from this time on (RFC 3339).")
 @connection.online
 def _get(addr: str | None, series: str, labels: tuple[str, ...], since: str | None) -> None:
     query: dict[str, Any] = {"since": since}
@@ -44,8 +44,8 @@ def _get(addr: str | None, series: str, labels: tuple[str, ...], since: str | No
         found = connection.read(client, documents.place("metrics", series), query).body
     rows = [
         [output.cell(item["labels"]), time, value]
-        for item in found["series"]
-        for time, value in item["points"]
+        for item in found["items"]
+        for time, value in item["samples"]
     ]
     output.emit(found, text=lambda: output.table(["LABELS", "TIME", "VALUE"], rows))
 
@@ -60,7 +60,7 @@ def _put(addr: str | None, source: str) -> None:
 
     def text() -> None:
         for item in written:
-            click.echo(f"{item['name']}: {item['points']} points, revision {item['revision']}")
+            click.echo(f"{item['name']}: {item['samples']} samples, revision {item['revision']}")
 
     output.emit(written, text=text)
 

@@ -1,0 +1,278 @@
+"""Serves the table of routes over loopback TCP and a unix socket. The door of aiohttp.
+
+A thread with its own event loop; everything that can block runs in a bounded pool of threads,
+never on the loop. Knows sockets, headers and streams; what a route does is in routes.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import socket
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final, TypeVar
+
+from aiohttp import web
+
+from .. import limits, local_socket
+from ..catalogue.access import Actor
+from ..config.model import Limits, split_address
+from ..errors import Busy, CommandRejected, ConfigError, HeroctlError, UsageError
+from . import auth, routes, wire
+from .port import Node, SavedSnapshot
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+_log = logging.getLogger("heroctl.api")
+_TRANSFERS: Final = 2  # snapshots and restores that run at a time
+_SHUTDOWN_S: Final = 5.0  # for answers under way when the server stops
+
+
+class ApiServer:
+    """The HTTP API of one node. start() and close() may be called from any thread, once each."""
+
+    def __init__(
+        self,
+        node: Node,
+        *,
+        listen: str | None = None,
+        socket_path: Path | None = None,
+        limit: Limits | None = None,
+    ) -> None:
+        self._node = node
+        self._listen = listen
+        self._socket_path = socket_path
+        self._limit = limit or Limits()
+        self._pool = ThreadPoolExecutor(self._limit.api_threads, thread_name_prefix="api")
+        self._transfers = ThreadPoolExecutor(_TRANSFERS, thread_name_prefix="transfer")
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="api", daemon=True)
+        self._runner: web.AppRunner | None = None
+        self._inode: int | None = None
+
+    def start(self) -> None:
+        """Listens. ConfigError for an address that cannot be had, Busy when another node has it."""
+        sockets = self._open_sockets()
+        self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._serve(sockets), self._loop).result()
+
+    def close(self) -> None:
+        """Takes no new requests, lets those under way end, and gives the socket's name back."""
+        if self._thread.is_alive():
+            if self._runner is not None:
+                asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+        self._pool.shutdown(cancel_futures=True)
+        self._transfers.shutdown(cancel_futures=True)
+        if self._socket_path is not None and self._inode is not None:
+            local_socket.remove(self._socket_path, self._inode)
+            self._inode = None
+
+    def __enter__(self) -> ApiServer:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _open_sockets(self) -> list[socket.socket]:
+        opened: list[socket.socket] = []
+        try:
+            if self._listen is not None:
+                opened.append(_listen_tcp(self._listen))
+            if self._socket_path is not None:
+                opened.append(local_socket.listen(self._socket_path))
+                self._inode = self._socket_path.stat().st_ino
+        except HeroctlError:
+            for listener in opened:
+                listener.close()
+            raise
+        return opened
+
+    async def _serve(self, sockets: list[socket.socket]) -> None:
+        app = web.Application(client_max_size=self._limit.api_body_bytes)
+        for route in routes.ROUTES:
+            app.router.add_route(route.method, route.path, self._handler(route))
+        app.router.add_route("GET", "/v1/snapshot", self._guarded(self._snapshot))
+        app.router.add_route("POST", "/v1/restore", self._guarded(self._restore))
+        app.router.add_route("*", "/{anything:.*}", self._guarded(self._unknown))
+        # No access log: a query may name what only its owner should know.
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        await self._runner.setup()
+        for listener in sockets:
+            await web.SockSite(self._runner, listener).start()
+
+    def _handler(self, route: routes.Route) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            call = _call(request, await self._body(request) if route.takes_body else None)
+
+            def run() -> wire.Reply:
+                actor = auth.NOBODY if route.action is None else self._actor(request)
+                return route.function(self._node, actor, call)
+
+            return self._response(await self._in(self._pool, run))
+
+        return self._guarded(handle)
+
+    def _guarded(self, handler: Handler) -> Handler:
+        """`handler`, whose errors become problem documents."""
+
+        async def run(request: web.Request) -> web.StreamResponse:
+            try:
+                return await handler(request)
+            except HeroctlError as error:
+                if error.http_status >= 500:
+                    _log.warning("%s %s: %s", request.method, request.path, error)
+                headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
+                reply = wire.Reply(
+                    wire.problem(error),
+                    status=error.http_status,
+                    content_type=wire.PROBLEM_TYPE,
+                    headers=headers,
+                )
+                return self._response(reply)
+
+        return run
+
+    async def _body(self, request: web.Request) -> Any:
+        """The JSON body; refused by its size before it is read, and while it is read."""
+        if request.content_type != "application/json":
+            error = UsageError(f"the body is {request.content_type}; allowed: application/json")
+            error.http_status = 415
+            raise error
+        try:
+            data = await request.read()
+        except web.HTTPRequestEntityTooLarge as error:
+            size = request.content_length or self._limit.api_body_bytes + 1
+            raise CommandRejected(
+                "too_large",
+                f"the body has {size} bytes, the limit is {self._limit.api_body_bytes}",
+            ) from error
+        return wire.decode_body(data)
+
+    def _actor(self, request: web.Request) -> Actor:
+        """Who calls: the kernel's word on a unix socket, a token over TCP. May block."""
+        channel = request.transport.get_extra_info("socket") if request.transport else None
+        if channel is None:
+            raise CommandRejected("denied", "the connection is closed")
+        if channel.family == socket.AF_UNIX:
+            return auth.local(local_socket.peer_uid(channel))
+        source = request.remote or "tcp"
+        return auth.bearer(self._node.acl, request.headers.get("Authorization"), source=source)
+
+    def _response(self, reply: wire.Reply) -> web.Response:
+        body = reply.body
+        if not isinstance(body, bytes):
+            body = wire.encode(body)
+        return web.Response(
+            body=body,
+            status=reply.status,
+            headers={**self._position(stale=reply.stale), **reply.headers},
+            content_type=reply.content_type,
+        )
+
+    def _position(self, *, stale: bool) -> dict[str, str]:
+        """Where this node's state stands, on every answer."""
+        status = self._node.status()
+        headers = {
+            "X-Heroctl-Revision": str(status.revision),
+            "X-Heroctl-Generation": str(status.generation),
+            "X-Heroctl-Leader": status.leader or "",
+            "Cache-Control": "no-store",
+        }
+        if stale:
+            headers["X-Heroctl-Age"] = f"{status.age_s:.3f}"
+        return headers
+
+    async def _unknown(self, request: web.Request) -> web.StreamResponse:
+        raise CommandRejected("not_found", f"no route {request.method} {request.path}")
+
+    async def _snapshot(self, request: web.Request) -> web.StreamResponse:
+        """A snapshot: written to the spool and verified there, then streamed with its digest."""
+
+        call = _call(request, None)
+
+        def save(folder: Path) -> tuple[Path, SavedSnapshot]:
+            return routes.save_snapshot(self._node, self._actor(request), call, folder)
+
+        async with self._spool() as folder:
+            path, saved = await self._in(self._transfers, lambda: save(folder))
+            response = web.StreamResponse(
+                headers={
+                    **self._position(stale=saved.stale),
+                    "Content-Type": wire.SNAPSHOT_TYPE,
+                    "Content-Length": str(saved.size_bytes),
+                    "Repr-Digest": wire.repr_digest(saved.sha256),
+                    "X-Heroctl-Snapshot": wire.encode(wire.summary(saved)).decode("ascii"),
+                }
+            )
+            await response.prepare(request)
+            with path.open("rb") as file:
+                while chunk := await self._in(self._transfers, lambda: file.read(limits.MIB)):
+                    await response.write(chunk)
+            await response.write_eof()
+            return response
+
+    async def _restore(self, request: web.Request) -> web.StreamResponse:
+        """A forced bootstrap from the archive in the body, which goes through the spool."""
+        call = _call(request, None)
+        routes.may_restore(await self._in(self._pool, lambda: self._actor(request)))
+        async with self._spool() as folder:
+            path = folder / "upload"
+            with path.open("xb") as file:
+                async for chunk in request.content.iter_chunked(limits.MIB):
+                    await self._in(self._transfers, partial(file.write, chunk))
+            reply = await self._in(self._transfers, lambda: routes.restore(self._node, call, path))
+            return self._response(reply)
+
+    @asynccontextmanager
+    async def _spool(self) -> AsyncIterator[Path]:
+        """An own folder in the spool, gone afterwards."""
+        folder = TemporaryDirectory(prefix="api-", dir=self._node.spool_dir)
+        try:
+            yield Path(folder.name)
+        finally:
+            await self._in(self._transfers, folder.cleanup)
+
+    async def _in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
+        return await self._loop.run_in_executor(pool, function)
+
+
+def _call(request: web.Request, body: Any) -> wire.Call:
+    read = request.headers.get
+    return wire.Call(
+        names=dict(request.match_info),
+        query=dict(request.query),
+        body=body,
+        request_id=wire.request_id(read("Idempotency-Key")),
+        expect=wire.expectation(read("If-Match"), read("If-None-Match")),
+    )
+
+
+def _listen_tcp(address: str) -> socket.socket:
+    host, port = split_address(address)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise Busy(
+                f"another process listens at {address}", hint="stop it, or change api.listen"
+            ) from error
+        raise ConfigError(f"api.listen {address}: {os.strerror(error.errno or 0)}") from error
+    return listener

@@ -1,0 +1,51 @@
+"""A node's own metrics in Prometheus' text format. Pure: a status in, text out.
+
+The format is a few lines, so they are written here; names are those of the interface document.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from .port import Status
+
+CONTENT_TYPE: Final = "text/plain"
+
+# Name without the prefix: type and help.
+_FAMILIES: Final[dict[str, tuple[str, str]]] = {
+    "raft_has_quorum": ("gauge", "1 while this node hears a majority of the voters."),
+    "raft_is_leader": ("gauge", "1 while this node leads."),
+    "raft_tick_age_seconds": ("gauge", "Seconds since the engine's last turn."),
+    "raft_log_entries": ("gauge", "Entries in the log, not yet compacted."),
+    "generation": ("gauge", "Rises with each offline restore or forced bootstrap."),
+    "revision": ("gauge", "Revision of the state."),
+    "state_rows": ("gauge", "Rows of each kind."),
+}
+
+
+def exposition(status: Status) -> str:
+    """All metrics of one look at a node."""
+    raft = status.raft
+    values: dict[str, float | Mapping[str, float]] = {
+        "raft_has_quorum": int(status.has_quorum),
+        "raft_is_leader": int(raft.role == "leader"),
+        "raft_tick_age_seconds": round(raft.tick_age_s, 6),
+        "raft_log_entries": max(0, raft.last_index - raft.first_index + 1),
+        "generation": status.generation,
+        "revision": status.revision,
+        "state_rows": status.rows,
+    }
+    return "".join(line + "\n" for line in _lines(values))
+
+
+def _lines(values: Mapping[str, float | Mapping[str, float]]) -> Iterator[str]:
+    for name, (kind, text) in _FAMILIES.items():
+        value = values[name]
+        yield f"# HELP heroctl_{name} {text}"
+        yield f"# TYPE heroctl_{name} {kind}"
+        if isinstance(value, Mapping):
+            for label, number in sorted(value.items()):
+                yield f'heroctl_{name}{{kind="{label}"}} {number}'
+        else:
+            yield f"heroctl_{name} {value}"

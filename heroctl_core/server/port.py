@@ -1,0 +1,184 @@
+"""What the server needs of a node: control_plane.ControlPlane has it, tests build it smaller."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..catalogue.access import Actor
+from ..catalogue.acl import Acl
+from ..catalogue.ingress import Ingress
+from ..catalogue.jobs import Jobs
+from ..catalogue.metrics import Metrics
+from ..catalogue.nodes import Nodes
+from ..catalogue.secrets import Secrets
+from ..clock import rfc3339
+from ..raft.port import Member, Mode, RaftStatus
+from ..version import __version__
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """One look at a node: what its engine last published, and where its state stands."""
+
+    cluster: str
+    node: str
+    raft: RaftStatus
+    revision: int
+    epoch: int
+    rows: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def mode(self) -> Mode:
+        """What this node can do."""
+        return self.raft.mode
+
+    @property
+    def has_quorum(self) -> bool:
+        """True while this node hears a majority of the voters."""
+        return self.raft.mode in (Mode.NORMAL, Mode.DEGRADED)
+
+    @property
+    def is_ready(self) -> bool:
+        """True when a write sent to this node would be taken."""
+        return self.has_quorum and self.raft.leader_id is not None
+
+    @property
+    def leader(self) -> str | None:
+        """The leader's name, when one is known."""
+        leader = self._member(self.raft.leader_id)
+        return leader.name if leader else None
+
+    @property
+    def generation(self) -> int:
+        """The number of the newest link of the lineage; 0 before the first start is done."""
+        return self.raft.lineage[-1].number if self.raft.lineage else 0
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since this node last heard a quorum: how old its copy may be."""
+        return self.raft.last_contact_s
+
+    def _member(self, member_id: str | None) -> Member | None:
+        return next((m for m in self.raft.members if m.member_id == member_id), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """The status as the API and the command line show it."""
+        raft = self.raft
+        return {
+            "cluster": self.cluster,
+            "cluster_id": raft.cluster_id,
+            "node": self.node,
+            "member_id": raft.member_id,
+            "version": __version__,
+            "mode": str(raft.mode),
+            "mode_since": rfc3339(raft.mode_since_ms),
+            "has_quorum": self.has_quorum,
+            "is_ready": self.is_ready,
+            "role": raft.role,
+            "leader": self.leader,
+            "term": raft.term,
+            "generation": self.generation,
+            "restore_id": raft.lineage[-1].restore_id if raft.lineage else None,
+            "fencing": raft.fencing,
+            "revision": self.revision,
+            "epoch": self.epoch,
+            "first_index": raft.first_index,
+            "last_index": raft.last_index,
+            "commit_index": raft.commit_index,
+            "applied_index": raft.applied_index,
+            "age_s": round(raft.last_contact_s, 3),
+            "tick_age_s": round(raft.tick_age_s, 3),
+            "members": [self._shown(member) for member in raft.members],
+            "rows": dict(self.rows),
+            "warnings": list(raft.warnings),
+        }
+
+    def _shown(self, member: Member) -> dict[str, Any]:
+        return {
+            "name": member.name,
+            "member_id": member.member_id,
+            "address": member.address,
+            "role": "voter" if member.voter else "learner",
+            "is_leader": member.member_id == self.raft.leader_id,
+            "is_connected": member.connected or member.member_id == self.raft.member_id,
+            "match_index": member.match_index,
+        }
+
+
+class SavedSnapshot(Protocol):
+    """A snapshot that is written and verified. `counts` has jobs, secrets, acl_rules, nodes."""
+
+    @property
+    def size_bytes(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def stale(self) -> bool: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+
+
+class Snapshots(Protocol):
+    """Saves the state of a node."""
+
+    def save(self, path: Path, *, encrypted: bool = True, actor: Actor = ...) -> SavedSnapshot:
+        """A verified archive at `path`, of this node's copy when there is no quorum. Raises
+        CommandRejected denied, NoKey, FileFault."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreOptions:
+    """What the operator said about a restore that a running node does for them."""
+
+    confirm_cluster: str | None = None
+    expect_sha256: str | None = None
+    encrypted: bool = True
+    dry_run: bool = False
+
+
+class Report(Protocol):
+    """What a restore did, or would do."""
+
+    def to_json(self) -> dict[str, Any]: ...
+
+
+class Lifecycle(Protocol):
+    """Changes of generation while the node runs."""
+
+    def force_bootstrap(self, archive: Path, options: RestoreOptions) -> Report:
+        """Makes this node the one voter of the next generation, with the archive's state. Raises
+        RecoveryError while there is a quorum, ArchiveError."""
+        ...
+
+
+class Node(Protocol):
+    """One running node. Everything may be called from any thread."""
+
+    @property
+    def jobs(self) -> Jobs: ...
+    @property
+    def secrets(self) -> Secrets: ...
+    @property
+    def acl(self) -> Acl: ...
+    @property
+    def ingress(self) -> Ingress: ...
+    @property
+    def nodes(self) -> Nodes: ...
+    @property
+    def metrics(self) -> Metrics: ...
+    @property
+    def snapshot(self) -> Snapshots: ...
+    @property
+    def lifecycle(self) -> Lifecycle: ...
+    @property
+    def spool_dir(self) -> Path: ...
+
+    def status(self) -> Status:
+        """The newest look; does not wait for the engine."""
+        ...

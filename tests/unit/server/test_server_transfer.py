@@ -1,0 +1,88 @@
+"""Snapshots and restores stream: with a digest, through the spool, which is empty afterwards."""
+
+from __future__ import annotations
+
+import io
+import json
+from hashlib import sha256
+
+import pytest
+from conftest import Served
+from test_server_api import raw, token_of
+
+from heroctl_core.errors import CommandRejected, Damaged, RecoveryError
+
+
+def spool(served: Served) -> list[str]:
+    """What is left in the spool."""
+    return [path.name for path in served.node.spool_dir.iterdir()]
+
+
+def test_a_snapshot_arrives_whole_with_its_counts(served: Served) -> None:
+    """Digest and size are those of the bytes; the counts are what the guide's lines print."""
+    served.node.snapshot.content = bytes(range(256)) * 20_000
+    served.node.jobs.put("web", {})
+    sink = io.BytesIO()
+    received = served.client().download("/v1/snapshot", None, sink)
+    assert sink.getvalue() == served.node.snapshot.content
+    assert received.size_bytes == 5_120_000
+    assert received.sha256 == sha256(sink.getvalue()).hexdigest()
+    assert received.summary["counts"]["jobs"] == 1
+    assert received.summary["stale"] is False
+    assert spool(served) == []
+
+
+def test_a_snapshot_is_taken_without_a_quorum(served: Served) -> None:
+    """It is marked stale."""
+    served.node.replicator.go_read_only()
+    received = served.client().download("/v1/snapshot", None, io.BytesIO())
+    assert received.summary["stale"] is True
+
+
+def test_a_snapshot_needs_its_right(served: Served) -> None:
+    """save on snapshot; the spool stays empty."""
+    client = served.client(token_of(served, {"resource": "job", "name": "*", "actions": ["*"]}))
+    with pytest.raises(CommandRejected, match="may not save snapshot"):
+        client.download("/v1/snapshot", None, io.BytesIO())
+    assert spool(served) == []
+
+
+def test_a_changed_byte_on_the_way_is_seen(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client compares what came with the node's digest."""
+    from heroctl_core.server import wire
+
+    monkeypatch.setattr(wire, "repr_digest", lambda _: "sha-256=:AAAA:")
+    with pytest.raises(Damaged, match="digest") as caught:
+        served.client().download("/v1/snapshot", None, io.BytesIO())
+    assert caught.value.exit_code == 7
+
+
+def test_a_forced_bootstrap_gets_the_archive_whole(served: Served) -> None:
+    """Over the socket, while there is no quorum; options arrive, the spool is empty afterwards."""
+    served.node.replicator.go_read_only()
+    archive = b"0123456789abcdef" * 200_000
+    query = {"dry_run": True, "confirm_cluster": "prod", "expect_sha256": None}
+    report = served.client().upload("/v1/restore", query, io.BytesIO(archive), len(archive)).body
+    assert report == {"sha256": sha256(archive).hexdigest(), "dry_run": True}
+    (done,) = served.node.lifecycle.reports
+    assert (done.options.confirm_cluster, done.options.expect_sha256) == ("prod", None)
+    assert spool(served) == []
+
+
+def test_a_node_with_a_quorum_refuses_a_forced_bootstrap(served: Served) -> None:
+    """Nothing overrides a serving quorum: exit code 9 and what to use instead."""
+    with pytest.raises(RecoveryError, match="has a quorum") as caught:
+        served.client().upload("/v1/restore", {}, io.BytesIO(b"x"), 1)
+    assert caught.value.exit_code == 9 and caught.value.hint
+    assert spool(served) == []
+
+
+def test_a_token_cannot_force_a_bootstrap(served: Served) -> None:
+    """Whatever its policies say: it is a matter of the operator on that machine."""
+    served.node.replicator.go_normal()
+    token = token_of(served, {"resource": "*", "name": "*", "actions": ["*"]})
+    status, _, body = raw(
+        served, "POST", "/v1/restore", b"archive", Authorization=f"Bearer {token}"
+    )
+    assert status == 403 and json.loads(body)["reason"] == "denied"
+    assert served.node.lifecycle.reports == []
