@@ -6,12 +6,13 @@ sections and file_keys.
 
 from __future__ import annotations
 
-from .reader import Archive, RecordCheck, inspect, open_archive
+from .reader import Archive, Outline, RecordCheck, inspect, open_archive, outline
 from .sections import Record
 from .writer import Progress, Saved, Section, write_archive
 
 __all__ = [
     "Archive",
+    "Outline",
     "Progress",
     "Record",
     "RecordCheck",
@@ -19,5 +20,6 @@ __all__ = [
     "Section",
     "inspect",
     "open_archive",
+    "outline",
     "write_archive",
 ]

@@ -33,6 +33,7 @@ DIGESTS: Final = "digests"
 CIPHER: Final = "AES-256-GCM"
 COMPRESSION: Final = "zstd"
 
+_TIME_MAX_S: Final = 8**11  # what tar can say
 _SECTIONS_MAX: Final = 99  # two digits in the names of the members
 _RFC3339: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 _HEX_64: Final = re.compile(r"[0-9a-f]{64}")
@@ -257,6 +258,6 @@ def _time_ms(tree: dict[str, Any], key: str) -> int:
     if _RFC3339.fullmatch(text) is None:
         raise ValueError(f"{key} is no time of the form 2026-04-26T03:00:00Z")
     moment = datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
-    if moment.timestamp() < 0:
-        raise ValueError(f"{key} is before 1970")
+    if not 0 <= moment.timestamp() < _TIME_MAX_S:
+        raise ValueError(f"{key} is not between 1970 and 2242")
     return int(moment.timestamp()) * 1000

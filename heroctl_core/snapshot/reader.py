@@ -43,17 +43,39 @@ class _Outside:
     slots: tuple[KeySlot, ...]
     sums: bytes
 
+    @property
+    def outline(self) -> Outline:
+        """The part for users."""
+        ids = tuple(slot.key_id for slot in self.slots)
+        return Outline(self.manifest, ids, self.gzip.sha256, self.gzip.file_size)
 
-def inspect(path: Path | str | int) -> Manifest:
-    """The manifest of an archive that is whole as far as this can be seen without a key.
+
+@dataclass(frozen=True, slots=True)
+class Outline:
+    """What an archive shows without a key. `sha256` is that of the whole file, in hex; `key_ids`
+    are the backup keys of which one opens it, none when it is not encrypted."""
+
+    manifest: Manifest
+    key_ids: tuple[str, ...]
+    sha256: str
+    size_bytes: int
+
+
+def outline(path: Path | str | int) -> Outline:
+    """What can be said of an archive without a key; it is whole as far as its sums show.
 
     Without the key nobody can tell an archive from a careful forgery.
     """
     file = _OpenFile(path)
     try:
-        return _look_at(file.fd, file.place).manifest
+        return _look_at(file.fd, file.place).outline
     finally:
         file.close()
+
+
+def inspect(path: Path | str | int) -> Manifest:
+    """The manifest of an archive; see outline()."""
+    return outline(path).manifest
 
 
 def open_archive(
@@ -96,19 +118,9 @@ class Archive:
         return self._outside.manifest
 
     @property
-    def sha256(self) -> str:
-        """Of the whole file, in hex, as sha256sum prints it."""
-        return self._outside.gzip.sha256
-
-    @property
-    def size_bytes(self) -> int:
-        """Of the whole file."""
-        return self._outside.gzip.file_size
-
-    @property
-    def key_ids(self) -> tuple[str, ...]:
-        """The ids of the backup keys that open it; none when it is not encrypted."""
-        return tuple(slot.key_id for slot in self._outside.slots)
+    def outline(self) -> Outline:
+        """Manifest, key ids, digest and size."""
+        return self._outside.outline
 
     def verify(self, *, deep: bool = True, checks: dict[str, RecordCheck] | None = None) -> None:
         """Nothing when every chunk, record and count is right; Damaged names the place.

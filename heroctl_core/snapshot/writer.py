@@ -22,7 +22,7 @@ from ..crypto.stream import ChunkSealer
 from ..errors import Damaged, NoKey, UsageError
 from ..files import AtomicFile, faults
 from ..state.tables import FINGERPRINT_MASK, row_digest
-from .container import ContainerWriter
+from .container import SIZE_MAX, ContainerWriter
 from .file_keys import FILE_KEY_BYTES, FileKeys, wrap_file_key
 from .manifest import (
     DIGESTS,
@@ -110,7 +110,9 @@ def write_archive(
         copy.flush()
         saved = _read_back(copy.fileno(), keys, checks)
         copy.seek(0)
-        shutil.copyfileobj(copy, target, _COPY_BYTES)
+        with faults(getattr(target, "name", "the output stream")):
+            shutil.copyfileobj(copy, target, _COPY_BYTES)
+            target.flush()
     return saved
 
 
@@ -119,7 +121,8 @@ def _read_back(
 ) -> Saved:
     with open_archive(source, keys, allow_unencrypted=not keys) as archive:
         archive.verify(checks=checks)
-        return Saved(archive.size_bytes, archive.sha256, archive.manifest)
+        outline = archive.outline
+        return Saved(outline.size_bytes, outline.sha256, outline.manifest)
 
 
 class _Work:
@@ -207,7 +210,12 @@ class _Work:
             raise UsageError(
                 f"section {section.name} has {encoder.count} records, announced were {expected}"
             )
-        return _Spooled(start, spool.tell() - start)
+        size = spool.tell() - start
+        if size > SIZE_MAX:
+            raise UsageError(
+                f"section {section.name} has {size} bytes, an archive holds {SIZE_MAX}"
+            )
+        return _Spooled(start, size)
 
     def _fingerprinted(self, section: Section) -> Iterable[Record]:
         """The records; the fingerprint is known when the last one was taken."""
