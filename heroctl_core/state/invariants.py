@@ -5,11 +5,12 @@ Nothing here trusts the machine's own counters; each is counted again from the r
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
 from .. import limits
-from ..codec import NotCanonical, pack_canonical, unpack
+from ..codec import pack, unpack
 from . import metrics
 from .acl import POLICY_PREFIX, TOKEN_PREFIX
 from .machine import View
@@ -18,6 +19,8 @@ from .rows import KINDS, label
 from .tables import FINGERPRINT_MASK, row_digest
 
 Fields = dict[str, Any]
+
+_PLAIN_TYPES: Final = frozenset({str, bytes, bool, type(None)})
 
 _STAMP: Final = {"created_ms", "created_revision", "modified_ms", "revision", "version"}
 _FIELDS: Final = {
@@ -64,11 +67,11 @@ def _row_violations(view: View, kind: str, key: str, row: bytes) -> Iterator[str
         yield f"{len(row)} bytes, the limit is {limits.ROW_BYTES}"
     try:
         fields = unpack(row)
-        if pack_canonical(fields) != row:
-            yield "the row is not canonical"
-    except (ValueError, NotCanonical) as error:
+    except ValueError as error:
         yield f"the row cannot be read: {error}"
         return
+    if not _is_canonical(fields, row):
+        yield "the row is not canonical"
     shape = key.partition("/")[0] if kind == "acl" else kind
     if type(fields) is not dict or set(fields) != _FIELDS.get(shape):
         yield "the row's fields are not those of its kind"
@@ -77,6 +80,28 @@ def _row_violations(view: View, kind: str, key: str, row: bytes) -> Iterator[str
     check = _CHECKS.get(shape)
     if check is not None:
         yield from check(view, key, fields)
+
+
+def _is_canonical(value: object, data: bytes) -> bool:
+    """True when `data`, which `value` was unpacked from, is canonical; three times as fast as
+    making the canonical bytes, and a restore waits for it."""
+    return _is_ordered(value) and pack(value) == data
+
+
+def _is_ordered(value: object) -> bool:
+    """True for JSON values (and bytes) whose maps have sorted text keys."""
+    if type(value) in _PLAIN_TYPES:
+        return True
+    if isinstance(value, dict):
+        keys = list(value)
+        if any(type(key) is not str for key in keys) or keys != sorted(keys):
+            return False
+        return all(map(_is_ordered, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_ordered, value))
+    if isinstance(value, int):
+        return value < 2**63  # msgpack has unsigned 64 bits, JSON values here have not
+    return isinstance(value, float) and math.isfinite(value)
 
 
 def _stamp_violations(view: View, fields: Fields) -> Iterator[str]:
@@ -92,7 +117,7 @@ def _stamp_violations(view: View, fields: Fields) -> Iterator[str]:
 def _job(_view: View, key: str, fields: Fields) -> Iterator[str]:
     yield from _name(key)
     try:
-        if pack_canonical(unpack(fields["spec"])) != fields["spec"]:
+        if not _is_canonical(unpack(fields["spec"]), fields["spec"]):
             yield "the spec is not canonical"
     except (TypeError, ValueError) as error:
         yield f"the spec cannot be read: {error}"

@@ -72,6 +72,11 @@ def test_a_sound_state_has_no_violations(machine: StateMachine) -> None:
     ("kind", "change", "sentence"),
     [
         ("jobs", {"spec": b"\x82\xa1b\x01\xa1a\x01"}, "job web: the spec is not canonical"),
+        ("jobs", {"spec": b"\x81\xa1a\xcd\x00\x01"}, "job web: the spec is not canonical"),
+        ("jobs", {"spec": b"\x91\xcb\x7f\xf8" + bytes(6)}, "job web: the spec is not canonical"),
+        ("jobs", {"spec": b"\x91\xcf" + b"\xff" * 8}, "job web: the spec is not canonical"),
+        ("jobs", {"spec": b"\xd4\x01\x00"}, "job web: the spec is not canonical"),
+        ("jobs", {"spec": b"\x81\xc4\x01a\x01"}, "job web: the spec is not canonical"),
         ("jobs", {"spec": b"\xc1"}, "job web: the spec cannot be read"),
         ("jobs", {"revision": 99}, "job web: its revision 99 does not fit the state's 8"),
         ("jobs", {"created_revision": 0}, "job web: its revision 1 does not fit"),

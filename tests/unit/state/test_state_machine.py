@@ -281,6 +281,19 @@ def test_the_number_of_rows_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None
     assert driver.send(put("c")) == Applied(5)
 
 
+def test_the_limit_of_rows_counts_loaded_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a restore the limit is where it was before."""
+    monkeypatch.setattr(limits, "ROWS", 2)
+    driver = Driver()
+    driver.send(put("a"))
+    driver.send(put("b"))
+    rows = list(driver.machine.view().rows())
+    driver.machine.load(rows, revision=2, epoch=1, time_ms=NOW_MS)
+    assert isinstance(driver.send(put("c")), Rejected)
+    driver.send(DeleteJob("a"))
+    assert isinstance(driver.send(put("c")), Applied)
+
+
 def test_load_keeps_extension_sections_and_refuses_unknown_ones() -> None:
     """Opaque `ext-` rows are kept and counted; another kind leaves the state as it was."""
     driver = Driver()

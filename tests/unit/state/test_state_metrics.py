@@ -73,6 +73,14 @@ def test_late_samples_are_sorted_in_and_the_newest_value_of_a_time_counts() -> N
     assert store.samples() == [(NOW_MS + 1000, 1.0), (NOW_MS + 2000, 2.0), (NOW_MS + 3000, 30.0)]
 
 
+def test_the_last_time_again_takes_the_new_value() -> None:
+    """A time is in a block once, also when it is the block's last one that is repeated."""
+    store = Store()
+    store.append((NOW_MS, 1))
+    store.append((NOW_MS, 2))
+    assert store.samples() == [(NOW_MS, 2.0)]
+
+
 def test_more_decimals_come_later() -> None:
     """A block that began with integers takes decimals, and values that are no decimals."""
     store = Store()
