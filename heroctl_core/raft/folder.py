@@ -3,7 +3,7 @@
     lock  node.json  CURRENT  generations/<n>-<restore id>/{header.json, log/, dumps/}
     quarantine/  backups/  spool/  receipt.json  left.json  frozen.json  suspect.json  contested.json
 
-The change of a generation is one rename of CURRENT, so it also works where the folder is a mount
+The change of a generation is one rename of CURRENT, so it works too where the folder is a mount
 point. Marks are durable when they are set. docs/contracts.md, "Identity and folder".
 """
 
@@ -45,7 +45,7 @@ class Identity:
 
 
 class DataFolder:
-    """An open, locked data folder. Not safe for threads; the engine's thread uses it once it runs."""
+    """An open, locked data folder, for one thread at a time."""
 
     def __init__(self, path: Path, lock: files.DirLock, identity: Identity) -> None:
         self.path = path
@@ -124,6 +124,8 @@ class DataFolder:
             return
         name = current.read_text(encoding="utf-8").strip()
         file = self.path / "generations" / name / "header.json"
+        if not file.parent.exists() and self._is_leaving():
+            return  # killed between the rename and the rest; `open` goes on
         self.header = _read_header(file)
         if self.header.folder_name != name:
             raise Damaged(f"{file} is the header of {self.header.folder_name}, CURRENT says {name}")
@@ -212,7 +214,7 @@ class DataFolder:
         files.fsync_dir(self.path)
 
     def mark_suspect(self, reason: str) -> None:
-        """After a failed fsync: no start in this boot, the page cache may show what is not there."""
+        """After a failed fsync: no start in this boot, for the page cache may show what is lost."""
         self.set_mark("suspect", {"boot_id": _boot_id(), "reason": reason})
 
     def left_marks(self) -> tuple[tuple[str, str], ...]:
@@ -244,10 +246,20 @@ class DataFolder:
             return set()
         return set(mark["members"])
 
+    def _is_leaving(self) -> bool:
+        """Whether this member promised to leave its generation and is still the old member."""
+        mark = self.mark("left")
+        return mark is not None and mark["member_id"] == self.member_id
+
     # -- at open
 
     def _tidy(self) -> None:
         """Goes on where a kill interrupted, empties the spool, forgets what is old enough."""
+        if self._is_leaving():
+            if self.header is not None:
+                self.quarantine_generation()
+            else:
+                self._finish_leaving()
         suspect = self.mark("suspect")
         if suspect is not None:
             if suspect["boot_id"] == _boot_id():

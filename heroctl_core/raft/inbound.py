@@ -194,19 +194,23 @@ def _read_index(node: RaftNode, sender: str, number: int, index: int) -> None:
 
 def _install(
     node: RaftNode, sender: str, term: int, identity: list[Any], offset: int, data: bytes
-) -> None:
+) -> str | None:
     if term < node.core.term:
         node.send(sender, ["stale", node.core.term])
-        return
+        return None
     if sender != node.core.leader_id or term != node.core.term:
-        return  # the heartbeats beside it settle who leads
+        return None  # the heartbeats beside it settle who leads
     node.elections.heard_leader()
     committed = max(node.core.commit_index, node.core.applied_index)
     if identity[0] <= committed:
         node.answer(sender, committed + 1, success=True)
-        return
-    held = node.receiver.receive(sender, identity, offset, data)
+        return None
+    try:
+        held = node.receiver.receive(sender, identity, offset, data)
+    except ValueError as error:
+        return str(error)
     node.send(sender, ["insta", identity[2], held])
+    return None
 
 
 def _install_ack(node: RaftNode, sender: str, sha256: str, offset: int) -> None:

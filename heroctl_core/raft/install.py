@@ -77,6 +77,9 @@ class Dumps(Protocol):
     def forget_but(self, ref: DumpRef) -> None:
         """Removes older dumps."""
 
+    def close(self) -> None:
+        """Ends the work under way; it counts for nothing."""
+
 
 @dataclass(slots=True)
 class _Sending:

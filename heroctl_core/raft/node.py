@@ -198,6 +198,11 @@ class RaftNode:
         self.proposals.fail_unsent(error)
         self.reads.fail(error)
 
+    def close(self) -> None:
+        """Closes log and dumps; after `stop`."""
+        self.log.close()
+        self._dumps.close()
+
     def receive(self, sender: str, frame: list[Any]) -> str | None:
         """Takes one frame of an accepted peer; a reason to cut the peer off, or None."""
         if self.suspended is not None:

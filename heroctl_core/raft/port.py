@@ -76,7 +76,11 @@ class RaftStatus:
 class Replicator(Protocol):
     """A replicated state machine. All methods may be called from any thread."""
 
-    machine: StateMachine  # read single rows from any thread; everything else through `call`
+    @property
+    def machine(self) -> StateMachine:
+        """Read single rows from any thread; everything else through `call`. Ask for it each time:
+        a snapshot or a new generation brings another one."""
+        ...
 
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """A future of the outcome of `command`, an encoded envelope (state/commands.py).

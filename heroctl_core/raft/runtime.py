@@ -15,7 +15,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from ..clock import Clock
@@ -25,9 +25,10 @@ from ..state.outcome import Outcome
 from . import generation, presence
 from .folder import DataFolder
 from .handshake import Hello, Judgement, Relation
+from .header import Header
 from .membership import EMPTY, Candidate
 from .node import RaftNode, Timing
-from .port import Mode, RaftStatus
+from .port import RaftStatus
 from .presence import Do, Met
 from .status import Observed, observe
 from .transport import Transport
@@ -184,7 +185,7 @@ class Runtime:
                 self._node.log.sync_commit()
         except HeroctlError as error:
             self._stop_for(error)
-        except Exception as error:  # noqa: BLE001 - not swallowed: the node stops, and says why
+        except Exception as error:  # the node stops, and says why
             log.exception("the engine stopped")
             self._stop_for(NodeFault(f"the engine stopped: {error!r}"))
         finally:
@@ -282,7 +283,7 @@ class Runtime:
     def _close_generation(self) -> None:
         if self._node is not None:
             self._node.stop(self._not_serving)
-            self._node.log.close()
+            self._node.close()
             self._node = None
 
     def _found(self, others: list[Hello]) -> None:
@@ -357,7 +358,8 @@ class Runtime:
         """Rule 4: mark, close, one rename, a new member id; then the folder is empty and joins."""
         header = self._folder.header
         assert header is not None
-        lost = node.log.entries[-1][1] - header.known_to(of.header)
+        known = of.header.get("parent", {}).get("last_index", 0)
+        lost = node.log.entries[-1][1] - known if isinstance(known, int) else 0
         number, restore_id = of.lineage[-1]
         self._folder.set_mark(
             "left", {"generation": number, "restore_id": restore_id, "member_id": node.member_id}
@@ -365,7 +367,7 @@ class Runtime:
         self._close_generation()
         path = self._folder.quarantine_generation()
         log.warning(
-            "left generation %d for %d; %d log entries that the restored node did not know are in %s",
+            "left generation %d for %d; %d log entries unknown to the restored node are in %s",
             header.lineage[-1].number,
             number,
             max(0, lost),

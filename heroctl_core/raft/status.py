@@ -118,14 +118,16 @@ def _members(node: RaftNode | None) -> tuple[Member, ...]:
             spec.name,
             spec.address,
             spec.voter,
-            member_id == node.member_id or member_id in node.connected,
-            (
-                node.log.entries[-1][1]
-                if member_id == node.member_id
-                else node.core.match_index(member_id)
-            )
-            if node.leading
-            else None,
-        )  # fmt: skip
+            connected=member_id == node.member_id or member_id in node.connected,
+            match_index=_match_index(node, member_id),
+        )
         for member_id, spec in sorted(node.configuration.members.items())
     )
+
+
+def _match_index(node: RaftNode, member_id: str) -> int | None:
+    if not node.leading:
+        return None
+    if member_id == node.member_id:
+        return node.log.entries[-1][1]
+    return node.core.match_index(member_id)

@@ -1,4 +1,7 @@
-"""A node's disk in the simulator: a log that loses what was not synced, and dumps in memory."""
+"""A node's disk in the simulator: a log that loses what was not synced, and dumps in memory.
+
+Two kinds of log: one in memory, fast, and the real one on files whose unsynced pages may be torn.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,123 @@ import hashlib
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
 
 from ..raft.install import Loaded, LoadFailed
+from ..raft.log import Log
+from ..raft.log_state import LogState
 from ..raft.membership import Configuration
 from ..raft.records import DumpRef
 from ..state.machine import DumpState, StateMachine
+from .crash_disk import CrashDisk
 from .memory_log import MemoryLog
 
+SEGMENT_BYTES: Final = 16 * 1024  # small, so that a run goes through many
 
-class PowerCut(Exception):
-    """The node crashes here; what was not synced is gone."""
+Step = Callable[[str], None]  # told of each step of a disk; may raise PowerCut
 
 
-class SimulatedLog(MemoryLog):
-    """A memory log whose syncs may be cut short. `cut()` says when; before or after is random."""
+class Storage(Protocol):
+    """Where the log of one node lives, through all its lives."""
 
-    cut: Callable[[], bool] = staticmethod(lambda: False)
+    def open(self) -> LogState:
+        """The log as the disk has it."""
+        ...
 
-    @classmethod
-    def of(cls, log: MemoryLog) -> SimulatedLog:
-        """The same log, with power cuts."""
-        log.__class__ = cls
-        return log  # type: ignore[return-value]
+    def lose_power(self, rng: random.Random) -> None:
+        """Takes away what was not synced."""
+
+
+class _SteppedLog(MemoryLog):
+    """A log in memory that tells of its steps, before and after each."""
+
+    step: Step = staticmethod(lambda _: None)
 
     def sync(self) -> None:
-        if self.dirty and self.cut():
-            raise PowerCut
+        if not self.dirty:
+            return
+        self.step("sync")
         super().sync()
-        if self.cut():
-            raise PowerCut
+        self.step("synced")
+
+    def truncate_from(self, index: int) -> None:
+        if index <= self.last_index:
+            self.step("truncate")
+        super().truncate_from(index)
+
+    def install(self, dump: DumpRef) -> None:
+        self.step("install")
+        super().install(dump)
+        self.step("installed")
+
+    def compact(self, dump: DumpRef, keep_from: int) -> None:
+        self.step("compact")
+        super().compact(dump, keep_from)
+        self.step("compacted")
+
+
+class MemoryStorage:
+    """A log in memory."""
+
+    def __init__(self, step: Step) -> None:
+        self._step = step
+        self._log = _SteppedLog.create()
+
+    def open(self) -> MemoryLog:
+        self._log.step = self._step
+        return self._log
+
+    def lose_power(self, rng: random.Random) -> None:
+        self._log = self._log.crash(keep_unsynced=rng.random() < 0.2)
+
+
+class _SteppedFileLog(Log):
+    """The real log; its disk tells of every write, sync, creation and unlink."""
+
+    step: Step = staticmethod(lambda _: None)
+
+    def truncate_from(self, index: int) -> None:
+        if index <= self.last_index:
+            self.step("truncate")
+        super().truncate_from(index)
+
+    def install(self, dump: DumpRef) -> None:
+        super().install(dump)
+        self.step("installed")
+
+    def compact(self, dump: DumpRef, keep_from: int) -> None:
+        super().compact(dump, keep_from)
+        self.step("compacted")
+
+
+class _SteppedDisk(CrashDisk):
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        self._told = step
+
+    def _step(self, what: str) -> None:
+        super()._step(what)
+        self._told(what)
+
+
+class FileStorage:
+    """The real log on real files in `folder`."""
+
+    def __init__(self, folder: Path, step: Step) -> None:
+        self._folder = folder
+        self._step = step
+        self._disk = CrashDisk()
+        Log.create(folder, segment_bytes=SEGMENT_BYTES).close()
+
+    def open(self) -> Log:
+        self._disk = _SteppedDisk(self._step)
+        log = _SteppedFileLog.open(self._folder, segment_bytes=SEGMENT_BYTES, disk=self._disk)
+        log.step = self._step
+        return log
+
+    def lose_power(self, rng: random.Random) -> None:
+        self._disk.power_cut(rng)
 
 
 @dataclass(slots=True)
@@ -131,6 +222,9 @@ class SimulatedDumps:
             return LoadFailed("damaged on the way")
         stored = self._disk.stored[ref.name] = self._sent[ref.name]
         return Loaded(ref, stored.configuration, machine_of(stored.state))
+
+    def close(self) -> None:
+        """Nothing to end."""
 
     def forget_but(self, ref: DumpRef) -> None:
         for name in [n for n in self._disk.stored if n != ref.name]:
