@@ -71,6 +71,11 @@ def pack(value: object) -> bytes:
     return msgpack.packb(value, use_bin_type=True, strict_types=True)  # type: ignore[no-any-return]
 
 
+def pack_frame(value: object) -> bytes:
+    """Msgpack of a frame between members; tuples become lists on the way."""
+    return msgpack.packb(value, use_bin_type=True)  # type: ignore[no-any-return]
+
+
 def unpack(data: bytes | memoryview, *, max_bytes: int = limits.FRAME_BYTES) -> Any:
     """The value in `data`; ValueError for anything that is not exactly one whole value."""
     if len(data) > max_bytes:

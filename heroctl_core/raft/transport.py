@@ -154,7 +154,7 @@ class Transport:
         """Queues a frame; dropped when there is no connection, as a network would."""
         channel = self._out.get(member_id)
         if channel is not None:
-            self._queue(channel, codec.pack(frame))
+            self._queue(channel, codec.pack_frame(frame))
 
     def flush(self) -> None:
         """Lets queued bytes go as far as the sockets take them."""
@@ -260,7 +260,7 @@ class Transport:
             self._close(channel)
 
     def _say_hello(self, channel: _Channel) -> None:
-        self._queue(channel, codec.pack(["hello", self._listener.my_hello().to_value()]))
+        self._queue(channel, codec.pack_frame(["hello", self._listener.my_hello().to_value()]))
         self._flush(channel)
 
     def _receive(self, channel: _Channel) -> None:
