@@ -14,7 +14,7 @@ import json
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from . import limits, local_socket
@@ -53,6 +53,12 @@ class Received:
     size_bytes: int
     sha256: str
     summary: Mapping[str, Any]
+
+
+class Sink(Protocol):
+    """Where a download goes."""
+
+    def write(self, data: bytes, /) -> object: ...
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -129,7 +135,7 @@ class Client:
         except OutcomeUnknown as error:
             raise OutcomeUnknown(f"{error.message}; request id {name}") from error
 
-    def download(self, path: str, query: Mapping[str, object] | None, sink: BinaryIO) -> Received:
+    def download(self, path: str, query: Mapping[str, object] | None, sink: Sink) -> Received:
         """Streams an answer into `sink`; Damaged when it is not what the node's digest says."""
         self.close()
         response = self._send("GET", with_query(path, query), None, {}, TRANSFER_TIMEOUT_S)

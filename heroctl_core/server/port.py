@@ -102,6 +102,7 @@ class Status:
             "member_id": member.member_id,
             "address": member.address,
             "role": "voter" if member.voter else "learner",
+            "voter": member.voter,
             "is_leader": member.member_id == self.raft.leader_id,
             "is_connected": member.connected or member.member_id == self.raft.member_id,
             "match_index": member.match_index,

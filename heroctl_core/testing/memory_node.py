@@ -1,24 +1,37 @@
 """A node without disk: the real catalogue over the in-memory replicator, for tests of the edges.
 
-It has all that server/ asks of a node. Snapshots are the bytes that a test gives it.
+It has all that server/ asks of a node, and saves real archives.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from ..catalogue.access import OPERATOR, Actor
+from ..catalogue.acl import policy_of_row
 from ..catalogue.catalogue import Catalogue
+from ..client import Client
 from ..clock import Clock, SystemClock
+from ..config.model import Limits
+from ..crypto.keys import BackupKey
 from ..crypto.sealed import Keyring
-from ..errors import RecoveryError
+from ..errors import RecoveryError, UsageError
+from ..server.http import ApiServer
 from ..server.port import RestoreOptions, Status
+from ..snapshot.archive import Section, write_archive
+from ..snapshot.manifest import ManifestHeader
+from ..state.acl import POLICY_PREFIX
+from ..state.machine import View
+from ..state.rows import KINDS
+from .local_cluster import free_ports
 from .replicator import InMemoryReplicator
 
-ARCHIVE = b"an archive as good as any " * 1000
+CLUSTER: Final = "memory"  # its name, and the node's
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,27 +46,59 @@ class MemorySnapshot:
 
 
 class MemorySnapshots:
-    """Saves `content`, and counts the rows as a real snapshot does."""
+    """Saves real archives of the rows, sealed with `key`; or `content`, where a test sets it."""
 
-    def __init__(self, replicator: InMemoryReplicator) -> None:
-        self.content = ARCHIVE
+    def __init__(self, replicator: InMemoryReplicator, clock: Clock) -> None:
+        self.key = BackupKey(bytes(range(32)), source="memory")
+        self.content: bytes | None = None
         self._replicator = replicator
+        self._clock = clock
 
     def save(
         self, path: Path, *, encrypted: bool = True, actor: Actor = OPERATOR
     ) -> MemorySnapshot:
-        """Writes the content to `path`; `encrypted` makes no difference here."""
+        """Writes an archive, or the content, to `path`."""
         actor.check("save", "snapshot", "*")
-        path.write_bytes(self.content if encrypted else self.content.upper())
-        machine = self._replicator.machine
-        return MemorySnapshot(
-            size_bytes=len(self.content),
-            sha256=sha256(path.read_bytes()).hexdigest(),
-            revision=machine.revision,
-            stale=not _has_quorum(self._replicator),
-            counts={"jobs": machine.count("jobs"), "secrets": machine.count("secrets"),
-                    "acl_rules": 0, "nodes": machine.count("nodes")},
-        )  # fmt: skip
+        view = self._replicator.machine.view()
+        stale = not _has_quorum(self._replicator)
+        if self.content is not None:
+            path.write_bytes(self.content)
+            size, digest = len(self.content), sha256(self.content).hexdigest()
+        else:
+            key = self.key if encrypted else None
+            sections = [Section(kind, 1, list(view.items(kind))) for kind in KINDS]
+            header = self._header(view, stale=stale)
+            saved = write_archive(
+                path, sections, header, key, path.parent, unencrypted=not encrypted
+            )
+            size, digest = saved.size_bytes, saved.sha256
+        return MemorySnapshot(size, digest, view.revision, stale, _counts(view))
+
+    def _header(self, view: View, *, stale: bool) -> ManifestHeader:
+        raft = self._replicator.status()
+        return ManifestHeader(
+            cluster_name=CLUSTER,
+            cluster_id=raft.cluster_id,
+            lineage=tuple((link.number, link.restore_id) for link in raft.lineage),
+            epoch=view.epoch,
+            revision=view.revision,
+            raft_index=raft.applied_index,
+            raft_term=raft.term,
+            created_ms=self._clock.time_ms(),
+            time_ms=view.time_ms,
+            node=CLUSTER,
+            stale=stale,
+        )
+
+
+def _counts(view: View) -> dict[str, int]:
+    policies = view.items("acl", POLICY_PREFIX)
+    return {
+        "jobs": view.count("jobs"),
+        "secrets": view.count("secrets"),
+        "acl_rules": sum(len(policy_of_row(key, row).rules) for key, row in policies),
+        "nodes": view.count("nodes"),
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +135,65 @@ class MemoryNode:
     def __init__(self, spool_dir: Path, *, clock: Clock | None = None) -> None:
         self.spool_dir = spool_dir
         self.replicator = InMemoryReplicator(clock)
-        keyring = Keyring.create()
-        catalogue = Catalogue(self.replicator, lambda: keyring, clock or SystemClock())
+        keyring, clock = Keyring.create(), clock or SystemClock()
+        catalogue = Catalogue(self.replicator, lambda: keyring, clock)
         self.jobs = catalogue.jobs
         self.secrets = catalogue.secrets
         self.acl = catalogue.acl
         self.ingress = catalogue.ingress
         self.nodes = catalogue.nodes
         self.metrics = catalogue.metrics
-        self.snapshot = MemorySnapshots(self.replicator)
+        self.snapshot = MemorySnapshots(self.replicator, clock)
         self.lifecycle = MemoryLifecycle(self.replicator)
 
     def status(self) -> Status:
         """The look that a real node gives."""
         machine = self.replicator.machine
         return Status(
-            cluster="memory",
-            node="memory",
+            cluster=CLUSTER,
+            node=CLUSTER,
             raft=self.replicator.status(),
             revision=machine.revision,
             epoch=machine.epoch,
-            rows={kind: machine.count(kind) for kind in ("jobs", "secrets", "acl", "nodes")},
+            rows={kind: machine.count(kind) for kind in KINDS},
         )
+
+
+@dataclass(slots=True)
+class ServedNode:
+    """A node in memory behind a real server, on TCP and on a unix socket."""
+
+    node: MemoryNode
+    address: str
+    socket: Path
+    _clients: list[Client] = field(default_factory=list)
+
+    def client(self, token: str | None = None) -> Client:
+        """A client: over TCP with a token, over the socket without."""
+        target = f"unix:{self.socket}" if token is None else self.address
+        self._clients.append(Client(target, token=token))
+        return self._clients[-1]
+
+    def token(self, *rules: dict[str, Any]) -> str:
+        """A token that may do what the rules say; everything without any."""
+        everything = {"resource": "*", "name": "*", "actions": ["*"]}
+        self.node.acl.put_policy("test", rules or [everything])
+        text = self.node.acl.put_token("test", ["test"]).text
+        if text is None:
+            raise UsageError("one token for each node")
+        return text
+
+
+@contextmanager
+def serve(folder: Path, *, limit: Limits | None = None) -> Iterator[ServedNode]:
+    """A served node whose spool and socket are in `folder`."""
+    spool = folder / "spool"
+    spool.mkdir()
+    served = ServedNode(MemoryNode(spool), f"127.0.0.1:{free_ports(1)[0]}", folder / "heroctl.sock")
+    with ApiServer(served.node, listen=served.address, socket_path=served.socket, limit=limit):
+        yield served
+        for client in served._clients:
+            client.close()
 
 
 def _has_quorum(replicator: InMemoryReplicator) -> bool:

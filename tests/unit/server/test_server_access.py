@@ -6,17 +6,17 @@ import json
 import stat
 
 import pytest
-from conftest import Served
-from test_server_api import WEB, raw, token_of
+from test_server_api import WEB, raw
 
 from heroctl_core.errors import CommandRejected
 from heroctl_core.server import auth
+from heroctl_core.testing.memory_node import ServedNode
 
 
 @pytest.mark.parametrize(
     "header", [None, "", "Basic eDp5", "Bearer", "Bearer ", "Bearer nonsense", "Bearer heroctl_a_b"]
 )
-def test_without_a_valid_token_there_is_no_way_in(served: Served, header: str | None) -> None:
+def test_without_a_valid_token_there_is_no_way_in(served: ServedNode, header: str | None) -> None:
     """401, one message, and no word about which part was wrong."""
     served.node.acl.bootstrap()
     headers = {} if header is None else {"Authorization": header}
@@ -27,10 +27,10 @@ def test_without_a_valid_token_there_is_no_way_in(served: Served, header: str | 
     assert "HEROCTL_TOKEN" in problem["hint"]
 
 
-def test_a_token_does_what_its_policies_say(served: Served) -> None:
+def test_a_token_does_what_its_policies_say(served: ServedNode) -> None:
     """What no rule allows is 403, exit code 5, and leaves no trace."""
     client = served.client(
-        token_of(served, {"resource": "job", "name": "web*", "actions": ["read", "write"]})
+        served.token({"resource": "job", "name": "web*", "actions": ["read", "write"]})
     )
     client.write("PUT", "/v1/jobs/web", WEB)
     assert client.get("/v1/jobs/web").body["spec"] == WEB["spec"]
@@ -41,16 +41,16 @@ def test_a_token_does_what_its_policies_say(served: Served) -> None:
     assert [job.name for job in served.node.jobs.list()] == ["web"]
 
 
-def test_a_revoked_token_opens_nothing(served: Served) -> None:
+def test_a_revoked_token_opens_nothing(served: ServedNode) -> None:
     """At once on a node that has applied it."""
-    client = served.client(token_of(served, {"resource": "*", "name": "*", "actions": ["*"]}))
+    client = served.client(served.token())
     assert client.get("/v1/jobs").body["items"] == []
-    served.node.acl.delete_token("t")
+    served.node.acl.delete_token("test")
     with pytest.raises(CommandRejected, match="not valid"):
         client.get("/v1/jobs")
 
 
-def test_the_first_token_is_made_once(served: Served) -> None:
+def test_the_first_token_is_made_once(served: ServedNode) -> None:
     """Over the socket; then it opens TCP. The second time is a conflict."""
     answer = served.client().write("POST", "/v1/acl/bootstrap", {}, retry=False)
     tcp = served.client(answer.body["token"])
@@ -64,7 +64,7 @@ def test_the_first_token_is_made_once(served: Served) -> None:
     assert caught.value.reason == "denied"
 
 
-def test_the_socket_is_for_its_owner_only(served: Served) -> None:
+def test_the_socket_is_for_its_owner_only(served: ServedNode) -> None:
     """Mode 600, and the caller is named in what he writes."""
     assert stat.S_IMODE(served.socket.stat().st_mode) == 0o600
     with pytest.raises(CommandRejected, match="neither root nor") as caught:
@@ -74,7 +74,7 @@ def test_the_socket_is_for_its_owner_only(served: Served) -> None:
     assert (actor.name, actor.operator, actor.source) == ("local:0", True, "local:0")
 
 
-def test_the_token_is_not_sent_over_the_socket(served: Served) -> None:
+def test_the_token_is_not_sent_over_the_socket(served: ServedNode) -> None:
     """A lost or wrong token in the environment must not lock the operator out."""
     from heroctl_core.client import Client
 
@@ -83,7 +83,7 @@ def test_the_token_is_not_sent_over_the_socket(served: Served) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/status", "/v1/snapshot", "/v1/metrics", "/v1/acl/tokens"])
-def test_everything_but_health_needs_a_token(served: Served, path: str) -> None:
+def test_everything_but_health_needs_a_token(served: ServedNode, path: str) -> None:
     """Also what only looks."""
     assert raw(served, "GET", path)[0] == 401
     assert raw(served, "POST", "/v1/restore", b"x")[0] == 401

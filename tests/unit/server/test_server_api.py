@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import Served
 
 from heroctl_core.client import new_request_id, path_of
 from heroctl_core.errors import (
@@ -18,6 +17,7 @@ from heroctl_core.errors import (
     ReadOnly,
     UsageError,
 )
+from heroctl_core.testing.memory_node import ServedNode
 
 WEB = {"kind": "job", "labels": {"team": "shop"}, "spec": {"image": "web:2", "replicas": 3}}
 DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
@@ -33,7 +33,7 @@ DOCUMENTS: list[tuple[str, dict[str, Any]]] = [
 
 
 def raw(
-    served: Served, method: str, path: str, body: bytes | None = None, **headers: str
+    served: ServedNode, method: str, path: str, body: bytes | None = None, **headers: str
 ) -> tuple[int, dict[str, str], bytes]:
     """Status, headers and body of a request that our own client would not send."""
     connection = http.client.HTTPConnection(served.address, timeout=10)
@@ -45,17 +45,9 @@ def raw(
     return response.status, dict(response.headers), data
 
 
-def token_of(served: Served, *rules: dict[str, Any]) -> str:
-    """A token with one policy of these rules."""
-    served.node.acl.put_policy("p", rules)
-    text = served.node.acl.put_token("t", ["p"]).text
-    assert text is not None
-    return text
-
-
 @pytest.mark.parametrize(("path", "document"), DOCUMENTS)
 def test_a_document_comes_back_as_it_was_put(
-    served: Served, path: str, document: dict[str, Any]
+    served: ServedNode, path: str, document: dict[str, Any]
 ) -> None:
     """Every kind: put, get, put what was read, list, delete, and it is gone."""
     client = served.client()
@@ -77,14 +69,14 @@ def test_a_document_comes_back_as_it_was_put(
     assert (caught.value.reason, caught.value.exit_code) == ("not_found", 6)
 
 
-def test_a_list_never_shows_the_value_of_a_secret(served: Served) -> None:
+def test_a_list_never_shows_the_value_of_a_secret(served: ServedNode) -> None:
     """Reading one secret is another right than listing."""
     served.client().write("PUT", "/v1/secrets/db", {"value": "hunter2"})
     assert "hunter2" not in json.dumps(served.client().get("/v1/secrets").body)
 
 
 @pytest.mark.parametrize("name", ["team/web", "a b", "käse", "a+b", "100%", "a?b=c", "a#b"])
-def test_a_name_survives_the_path(served: Served, name: str) -> None:
+def test_a_name_survives_the_path(served: ServedNode, name: str) -> None:
     """Whatever the state allows as a name can be written, read and deleted by it."""
     client = served.client()
     client.write("PUT", path_of("jobs", name), WEB)
@@ -94,7 +86,7 @@ def test_a_name_survives_the_path(served: Served, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["../x", "a/../b", "", ".", "x" * 254, "a\x00b", "/a"])
-def test_a_bad_name_is_refused(served: Served, name: str) -> None:
+def test_a_bad_name_is_refused(served: ServedNode, name: str) -> None:
     """Empty, too long, or trying to leave a folder: never a row."""
     with pytest.raises(HeroctlError) as caught:
         served.client().write("PUT", path_of("jobs", name), WEB)
@@ -102,7 +94,7 @@ def test_a_bad_name_is_refused(served: Served, name: str) -> None:
     assert served.node.jobs.list() == []
 
 
-def test_lists_are_paged_in_order(served: Served) -> None:
+def test_lists_are_paged_in_order(served: ServedNode) -> None:
     """`next` leads to the following page; the last page has none."""
     client = served.client()
     for i in range(5):
@@ -115,7 +107,7 @@ def test_lists_are_paged_in_order(served: Served) -> None:
     assert rest["next"] is None
 
 
-def test_two_writers_with_the_same_expectation_meet_in_a_conflict(served: Served) -> None:
+def test_two_writers_with_the_same_expectation_meet_in_a_conflict(served: ServedNode) -> None:
     """If-Match is compare-and-set: exactly one of eight wins."""
     seen = served.client().write("PUT", "/v1/jobs/web", WEB).body["revision"]
 
@@ -131,10 +123,10 @@ def test_two_writers_with_the_same_expectation_meet_in_a_conflict(served: Served
     assert sorted(results) == ["conflict"] * 7 + ["won"]
 
 
-def test_if_none_match_makes_only_new_rows(served: Served) -> None:
+def test_if_none_match_makes_only_new_rows(served: ServedNode) -> None:
     """`If-None-Match: *` is expect 0."""
     headers = {"If-None-Match": "*", "Content-Type": "application/json"}
-    token = token_of(served, {"resource": "*", "name": "*", "actions": ["*"]})
+    token = served.token()
     headers["Authorization"] = f"Bearer {token}"
     codes = [
         raw(served, "PUT", "/v1/jobs/web", json.dumps(WEB).encode(), **headers)[0] for _ in range(2)
@@ -142,7 +134,7 @@ def test_if_none_match_makes_only_new_rows(served: Served) -> None:
     assert codes == [200, 409]
 
 
-def test_a_repeated_request_has_one_effect(served: Served) -> None:
+def test_a_repeated_request_has_one_effect(served: ServedNode) -> None:
     """The same Idempotency-Key gives the first outcome again."""
     client, name = served.client(), new_request_id()
     first = client.write("PUT", "/v1/jobs/web", WEB, request_id=name)
@@ -151,7 +143,7 @@ def test_a_repeated_request_has_one_effect(served: Served) -> None:
     assert served.node.jobs.get("web").version == 1
 
 
-def test_a_lost_answer_is_outcome_unknown_with_its_request_id(served: Served) -> None:
+def test_a_lost_answer_is_outcome_unknown_with_its_request_id(served: ServedNode) -> None:
     """Exit code 15, and the message has the id under which it may be repeated."""
     served.node.replicator.lose_outcomes()
     name = new_request_id()
@@ -160,7 +152,7 @@ def test_a_lost_answer_is_outcome_unknown_with_its_request_id(served: Served) ->
     assert caught.value.exit_code == 15
 
 
-def test_without_a_quorum_only_stale_reads_answer(served: Served) -> None:
+def test_without_a_quorum_only_stale_reads_answer(served: ServedNode) -> None:
     """A stale answer says how old it is; writes and default reads are refused with exit code 4."""
     client = served.client()
     client.write("PUT", "/v1/jobs/web", WEB)
@@ -178,7 +170,7 @@ def test_without_a_quorum_only_stale_reads_answer(served: Served) -> None:
     assert stale.body["name"] == "web" and stale.age_s is not None and stale.age_s >= 0
 
 
-def test_every_answer_says_where_the_state_stands(served: Served) -> None:
+def test_every_answer_says_where_the_state_stands(served: ServedNode) -> None:
     """Revision, generation and leader are headers of good and bad answers."""
     served.node.jobs.put("web", {})
     status, headers, _ = raw(served, "GET", "/v1/jobs/web")
@@ -213,7 +205,7 @@ def test_every_answer_says_where_the_state_stands(served: Served) -> None:
     ],
 )
 def test_a_wrong_document_is_refused_with_the_reason(
-    served: Served, path: str, body: Any, said: str
+    served: ServedNode, path: str, body: Any, said: str
 ) -> None:
     """Exit code 2, the field, and what is allowed."""
     with pytest.raises(CommandRejected) as caught:
@@ -223,7 +215,7 @@ def test_a_wrong_document_is_refused_with_the_reason(
     assert served.node.replicator.machine.revision == 0
 
 
-def test_a_body_over_the_limit_is_refused_and_the_limit_named(served: Served) -> None:
+def test_a_body_over_the_limit_is_refused_and_the_limit_named(served: ServedNode) -> None:
     """A 10 MB job: exit code 2, both numbers, nothing stored, and the node goes on."""
     client = served.client()
     job = {"spec": {"blob": "x" * 10_000_000}}
@@ -231,13 +223,13 @@ def test_a_body_over_the_limit_is_refused_and_the_limit_named(served: Served) ->
         client.write("PUT", "/v1/jobs/big", job)
     assert (got.value.reason, got.value.exit_code) == ("too_large", 2)
     assert served.node.jobs.list() == []
-    tcp = served.client(token_of(served, {"resource": "*", "name": "*", "actions": ["*"]}))
+    tcp = served.client(served.token())
     with pytest.raises(CommandRejected, match="the limit is 200000"):
         tcp.write("PUT", "/v1/jobs/big", job)
     assert client.write("PUT", "/v1/jobs/small", WEB).revision
 
 
-def test_a_row_over_its_limit_is_refused(served: Served) -> None:
+def test_a_row_over_its_limit_is_refused(served: ServedNode) -> None:
     """The body may pass where the row may not: the state's own limit is named."""
     with pytest.raises(CommandRejected, match="limit is 196608") as caught:
         served.client().write("PUT", "/v1/jobs/big", {"spec": {"blob": "x" * 199_000}})
@@ -258,10 +250,10 @@ def test_a_row_over_its_limit_is_refused(served: Served) -> None:
     ],
 )
 def test_a_body_that_is_no_json_value_of_ours_is_refused(
-    served: Served, body: bytes, said: str
+    served: ServedNode, body: bytes, said: str
 ) -> None:
     """Each gets a problem document; none ends the node."""
-    token = token_of(served, {"resource": "*", "name": "*", "actions": ["*"]})
+    token = served.token()
     status, headers, answer = raw(
         served, "PUT", "/v1/jobs/web", body,
         Content_Type="application/json", Authorization=f"Bearer {token}",
@@ -273,9 +265,9 @@ def test_a_body_that_is_no_json_value_of_ours_is_refused(
     assert (told["reason"], told["status"], told["exit_code"]) == ("invalid", 422, 2)
 
 
-def test_only_json_is_taken(served: Served) -> None:
+def test_only_json_is_taken(served: ServedNode) -> None:
     """Anything else is 415, before it is read."""
-    token = token_of(served, {"resource": "*", "name": "*", "actions": ["*"]})
+    token = served.token()
     status, _, answer = raw(
         served, "PUT", "/v1/jobs/web", b"spec: {}",
         Content_Type="application/yaml", Authorization=f"Bearer {token}",
@@ -287,9 +279,9 @@ def test_only_json_is_taken(served: Served) -> None:
     ("header", "value"),
     [("If-Match", '"x"'), ("If-None-Match", "5"), ("Idempotency-Key", "short")],
 )
-def test_a_wrong_header_is_refused(served: Served, header: str, value: str) -> None:
+def test_a_wrong_header_is_refused(served: ServedNode, header: str, value: str) -> None:
     """A condition that is not understood must not be dropped."""
-    token = token_of(served, {"resource": "*", "name": "*", "actions": ["*"]})
+    token = served.token()
     headers = {
         header: value,
         "Content-Type": "application/json",
@@ -300,13 +292,13 @@ def test_a_wrong_header_is_refused(served: Served, header: str, value: str) -> N
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=1001", "limit=x", "consistency=maybe"])
-def test_a_wrong_query_is_refused(served: Served, query: str) -> None:
+def test_a_wrong_query_is_refused(served: ServedNode, query: str) -> None:
     """The allowed values are named."""
     with pytest.raises(UsageError, match="allowed"):
         served.client().get(f"/v1/jobs?{query}")
 
 
-def test_an_unknown_route_is_a_problem_document(served: Served) -> None:
+def test_an_unknown_route_is_a_problem_document(served: ServedNode) -> None:
     """Never a page of HTML."""
     with pytest.raises(CommandRejected, match="no route GET /v1/nothing"):
         served.client().get("/v1/nothing")
@@ -314,7 +306,7 @@ def test_an_unknown_route_is_a_problem_document(served: Served) -> None:
         served.client().write("DELETE", "/v1/status")
 
 
-def test_metrics_are_put_and_read(served: Served) -> None:
+def test_metrics_are_put_and_read(served: ServedNode) -> None:
     """Values with a step become samples; many values are many writes of one call."""
     client = served.client()
     now_s = served.node.replicator.status().mode_since_ms // 60_000 * 60
@@ -349,7 +341,7 @@ def test_metrics_are_put_and_read(served: Served) -> None:
         ({"values": ["x"]}, "value"),
     ],
 )
-def test_wrong_metrics_are_refused(served: Served, change: dict[str, Any], said: str) -> None:
+def test_wrong_metrics_are_refused(served: ServedNode, change: dict[str, Any], said: str) -> None:
     """The message names the field."""
     document = {"series": "s", "start": "2026-01-01T00:00:00Z", "step_s": 1, "values": [1]}
     with pytest.raises(CommandRejected) as caught:
@@ -357,7 +349,7 @@ def test_wrong_metrics_are_refused(served: Served, change: dict[str, Any], said:
     assert said in caught.value.message
 
 
-def test_the_status_says_all_about_the_node(served: Served) -> None:
+def test_the_status_says_all_about_the_node(served: ServedNode) -> None:
     """Any token may see it; health needs none."""
     status = served.client().get("/v1/status").body
     assert (status["mode"], status["leader"], status["role"]) == ("NORMAL", "memory", "leader")
@@ -370,7 +362,7 @@ def test_the_status_says_all_about_the_node(served: Served) -> None:
     assert status_code == 503 and json.loads(answer)["reason"] == "read_only"
 
 
-def test_metrics_are_in_prometheus_format(served: Served) -> None:
+def test_metrics_are_in_prometheus_format(served: ServedNode) -> None:
     """Every sample has a help and a type line before it, and the names that were promised."""
     served.node.jobs.put("web", {})
     status, headers, body = raw(served, "GET", "/metrics")

@@ -7,18 +7,18 @@ import json
 from hashlib import sha256
 
 import pytest
-from conftest import Served
-from test_server_api import raw, token_of
+from test_server_api import raw
 
 from heroctl_core.errors import CommandRejected, Damaged, RecoveryError
+from heroctl_core.testing.memory_node import ServedNode
 
 
-def spool(served: Served) -> list[str]:
+def spool(served: ServedNode) -> list[str]:
     """What is left in the spool."""
     return [path.name for path in served.node.spool_dir.iterdir()]
 
 
-def test_a_snapshot_arrives_whole_with_its_counts(served: Served) -> None:
+def test_a_snapshot_arrives_whole_with_its_counts(served: ServedNode) -> None:
     """Digest and size are those of the bytes; the counts are what the guide's lines print."""
     served.node.snapshot.content = bytes(range(256)) * 20_000
     served.node.jobs.put("web", {})
@@ -32,22 +32,24 @@ def test_a_snapshot_arrives_whole_with_its_counts(served: Served) -> None:
     assert spool(served) == []
 
 
-def test_a_snapshot_is_taken_without_a_quorum(served: Served) -> None:
+def test_a_snapshot_is_taken_without_a_quorum(served: ServedNode) -> None:
     """It is marked stale."""
     served.node.replicator.go_read_only()
     received = served.client().download("/v1/snapshot", None, io.BytesIO())
     assert received.summary["stale"] is True
 
 
-def test_a_snapshot_needs_its_right(served: Served) -> None:
+def test_a_snapshot_needs_its_right(served: ServedNode) -> None:
     """save on snapshot; the spool stays empty."""
-    client = served.client(token_of(served, {"resource": "job", "name": "*", "actions": ["*"]}))
+    client = served.client(served.token({"resource": "job", "name": "*", "actions": ["*"]}))
     with pytest.raises(CommandRejected, match="may not save snapshot"):
         client.download("/v1/snapshot", None, io.BytesIO())
     assert spool(served) == []
 
 
-def test_a_changed_byte_on_the_way_is_seen(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_changed_byte_on_the_way_is_seen(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client compares what came with the node's digest."""
     from heroctl_core.server import wire
 
@@ -57,7 +59,7 @@ def test_a_changed_byte_on_the_way_is_seen(served: Served, monkeypatch: pytest.M
     assert caught.value.exit_code == 7
 
 
-def test_a_forced_bootstrap_gets_the_archive_whole(served: Served) -> None:
+def test_a_forced_bootstrap_gets_the_archive_whole(served: ServedNode) -> None:
     """Over the socket, while there is no quorum; options arrive, the spool is empty afterwards."""
     served.node.replicator.go_read_only()
     archive = b"0123456789abcdef" * 200_000
@@ -69,7 +71,7 @@ def test_a_forced_bootstrap_gets_the_archive_whole(served: Served) -> None:
     assert spool(served) == []
 
 
-def test_a_node_with_a_quorum_refuses_a_forced_bootstrap(served: Served) -> None:
+def test_a_node_with_a_quorum_refuses_a_forced_bootstrap(served: ServedNode) -> None:
     """Nothing overrides a serving quorum: exit code 9 and what to use instead."""
     with pytest.raises(RecoveryError, match="has a quorum") as caught:
         served.client().upload("/v1/restore", {}, io.BytesIO(b"x"), 1)
@@ -77,10 +79,10 @@ def test_a_node_with_a_quorum_refuses_a_forced_bootstrap(served: Served) -> None
     assert spool(served) == []
 
 
-def test_a_token_cannot_force_a_bootstrap(served: Served) -> None:
+def test_a_token_cannot_force_a_bootstrap(served: ServedNode) -> None:
     """Whatever its policies say: it is a matter of the operator on that machine."""
     served.node.replicator.go_normal()
-    token = token_of(served, {"resource": "*", "name": "*", "actions": ["*"]})
+    token = served.token()
     status, _, body = raw(
         served, "POST", "/v1/restore", b"archive", Authorization=f"Bearer {token}"
     )
