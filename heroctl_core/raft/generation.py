@@ -6,7 +6,7 @@ import random
 
 from ..clock import Clock
 from ..state.machine import StateMachine
-from .dump_store import DumpStore
+from .dump_store import DiskDumps
 from .folder import DataFolder
 from .log import Log
 from .node import RaftNode, Timing
@@ -27,11 +27,13 @@ def open_node(
     assert header is not None
     path = folder.generation_folder
     log = Log.open(path / "log")
-    dumps = DumpStore(path / "dumps", header.lineage, transport.wake)
+    dumps = DiskDumps(path / "dumps", header.lineage, transport.wake)
     machine, configuration = StateMachine(), header.members
     try:
-        if (loaded := dumps.open(log.dump)) is not None:
+        if log.dump is not None:
+            loaded = dumps.read(log.dump)
             machine, configuration = loaded.machine, loaded.configuration
+            dumps.forget_but(log.dump)
     except BaseException:
         log.close()
         dumps.close()

@@ -1,7 +1,7 @@
 """Runs a benchmark by name, or lists what there is.
 
 A benchmark is `benchmarks/bench_<name>.py`: a docstring whose first line is the question that it
-answers, and `main(json: bool) -> int`, whose result is the exit code.
+answers, and `main(as_json: bool) -> int`, whose result is the exit code.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> int:
     if arguments.name not in known:
         parser.error(f"no benchmark {arguments.name!r}; there is: {', '.join(known) or 'none'}")
     module = importlib.import_module(f"benchmarks.bench_{arguments.name}")
-    code: int = module.main(json=arguments.json)
+    code: int = module.main(as_json=arguments.json)
     return code
 
 
