@@ -142,6 +142,7 @@ class NotAnArchive(ArchiveError):
     """The bytes are no HeroCtl snapshot."""
 
     reason = "not_an_archive"
+    default_hint = "check the path: snapshots are made by heroctl snapshot save"
 
 
 class UnsupportedVersion(ArchiveError):
@@ -154,12 +155,14 @@ class Truncated(ArchiveError):
     """The file ends too early."""
 
     reason = "truncated"
+    default_hint = "the copy is not complete: copy it again, or take another one"
 
 
 class Damaged(ArchiveError):
     """The content does not fit its checksums; the message names member and chunk."""
 
     reason = "damaged"
+    default_hint = "take another copy of it"
 
 
 class WrongKey(ArchiveError):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ..errors import Damaged, NotAnArchive, Truncated
-from .gzip_stored import COPY_AGAIN, NO_SNAPSHOT, OTHER_COPY, GzipReader, GzipWriter
+from .gzip_stored import GzipReader, GzipWriter
 
 BLOCK: Final = 512
 PIECE_BYTES: Final = 1024 * 1024
@@ -109,28 +109,28 @@ def read_members(gzip: GzipReader, place: str) -> Iterator[Member]:
         where = f"{place}: member {count}"
         member = _read_member(gzip, offset, header, where, is_first=count == 1)
         if time_s not in (None, member.time_s):
-            raise Damaged(f"{where} ({member.name}): not the time of the others", hint=OTHER_COPY)
+            raise Damaged(f"{where} ({member.name}): not the time of the others")
         if count > _MEMBERS_MAX:
-            raise Damaged(f"{where}: too many members", hint=OTHER_COPY)
+            raise Damaged(f"{where}: too many members")
         time_s = member.time_s
         yield member
         offset = member.end
     if not count:
-        raise NotAnArchive(f"{place} is no heroctl snapshot: empty tar", hint=NO_SNAPSHOT)
+        raise NotAnArchive(f"{place} is no heroctl snapshot: empty tar")
     if gzip.size - offset != len(_END) or any(gzip.read(offset, len(_END))):
-        raise Damaged(f"{place}: tar does not end with two zero blocks", hint=OTHER_COPY)
+        raise Damaged(f"{place}: tar does not end with two zero blocks")
 
 
 def _header_at(gzip: GzipReader, offset: int, place: str) -> bytes:
     if gzip.size - offset < BLOCK:
-        raise Truncated(f"{place}: tar has no end", hint=COPY_AGAIN)
+        raise Truncated(f"{place}: tar has no end")
     return gzip.read(offset, BLOCK)
 
 
 def _parse_header(header: bytes, where: str, *, is_first: bool) -> tuple[str, int, int]:
     """Name, size and time, from a header that is the only possible one for them."""
     if is_first and header[257:262] != b"ustar":
-        raise NotAnArchive(f"{where}: no ustar header", hint=NO_SNAPSHOT)
+        raise NotAnArchive(f"{where}: no ustar header")
     try:
         name = header[:100].rstrip(b"\0").decode("ascii")
         size, time = int(header[124:135], 8), int(header[136:147], 8)
@@ -139,12 +139,12 @@ def _parse_header(header: bytes, where: str, *, is_first: bool) -> tuple[str, in
         is_exact = False
     if not is_exact:
         if is_first and _is_foreign(header):
-            raise NotAnArchive(f"{where}: not of heroctl", hint=NO_SNAPSHOT)
-        raise Damaged(f"{where}: header is not plain ustar as heroctl writes it", hint=OTHER_COPY)
+            raise NotAnArchive(f"{where}: not of heroctl")
+        raise Damaged(f"{where}: header is not plain ustar as heroctl writes it")
     if is_first and name != "manifest.json":
-        raise NotAnArchive(f"{where} is {name!r}, not manifest.json", hint=NO_SNAPSHOT)
+        raise NotAnArchive(f"{where} is {name!r}, not manifest.json")
     if _NAME.fullmatch(name) is None:
-        raise Damaged(f"{where}: unknown name {name!r}", hint=OTHER_COPY)
+        raise Damaged(f"{where}: unknown name {name!r}")
     return name, size, time
 
 
@@ -159,7 +159,7 @@ def _read_member(gzip: GzipReader, at: int, header: bytes, where: str, *, is_fir
     offset = at + BLOCK
     padding = -size % BLOCK
     if offset + size + padding > gzip.size:
-        raise Truncated(f"{where} ({name}): ends too early", hint=COPY_AGAIN)
+        raise Truncated(f"{where} ({name}): ends too early")
     digest = hashlib.sha256()
     pieces = []
     for start in range(0, size, PIECE_BYTES):
@@ -167,5 +167,5 @@ def _read_member(gzip: GzipReader, at: int, header: bytes, where: str, *, is_fir
         digest.update(piece)
         pieces.append(hashlib.sha256(piece).digest())
     if any(gzip.read(offset + size, padding)):
-        raise Damaged(f"{where} ({name}): padding is not zero", hint=OTHER_COPY)
+        raise Damaged(f"{where} ({name}): padding is not zero")
     return Member(name, offset, size, time_s, digest.digest(), tuple(pieces))

@@ -13,7 +13,6 @@ from typing import Any, Final
 from ..crypto.keys import BackupKey, Unwrap, derive
 from ..crypto.sealed import ids_of
 from ..errors import Damaged, NoKey, UnsupportedVersion, WrongKey
-from .gzip_stored import OTHER_COPY
 from .manifest import Encryption
 from .strict_json import dump_json, load_json, read_list, read_text
 
@@ -82,7 +81,7 @@ def parse_slots(data: bytes, place: str) -> tuple[KeySlot, ...]:
         if not slots:
             raise ValueError("no key")
     except ValueError as error:
-        raise Damaged(f"{place}: {error}", hint=OTHER_COPY) from error
+        raise Damaged(f"{place}: {error}") from error
     return slots
 
 
@@ -107,9 +106,9 @@ def open_file_key(
     try:
         found = FileKeys.of(key.unwrap(slot.wrapped))
     except Unwrap as error:
-        raise Damaged(f"{place}: keys.json: wrapped key damaged", hint=OTHER_COPY) from error
+        raise Damaged(f"{place}: keys.json: wrapped key damaged") from error
     if not hmac.compare_digest(found.commit.hex(), key_check):
-        raise Damaged(f"{place}: keys.json does not belong to this manifest.json", hint=OTHER_COPY)
+        raise Damaged(f"{place}: keys.json does not belong to this manifest.json")
     return found
 
 

@@ -23,10 +23,6 @@ _TRAILER: Final = struct.Struct("<II")
 _STEP: Final = BLOCK_BYTES + _BLOCK_HEAD.size
 _BLOCKS_AT_ONCE: Final = 16
 
-COPY_AGAIN: Final = "the copy is not complete: copy it again, or take another copy"
-OTHER_COPY: Final = "take another copy of this snapshot"
-NO_SNAPSHOT: Final = "check the path: snapshots are made by heroctl snapshot save"
-
 
 class GzipWriter:
     """Hands the gzip form of what it is fed to `write`."""
@@ -77,7 +73,7 @@ class GzipReader:
     def read(self, offset: int, length: int) -> bytes:
         """Exactly these bytes of the content; Damaged when the file has become shorter."""
         if offset + length > self.size:
-            raise Damaged(f"{self._place}: content ends at {self.size}", hint=OTHER_COPY)
+            raise Damaged(f"{self._place}: content ends at {self.size}")
         pieces: list[bytes] = []
         while length:
             block, skip = divmod(offset, BLOCK_BYTES)
@@ -91,7 +87,7 @@ class GzipReader:
     def _pread(self, offset: int, length: int) -> bytes:
         data = os.pread(self._fd, length, offset)
         if len(data) != length:
-            raise Damaged(f"{self._place}: changed while it was read", hint=OTHER_COPY)
+            raise Damaged(f"{self._place}: changed while it was read")
         return data
 
     def _check(self) -> None:
@@ -104,14 +100,14 @@ class GzipReader:
         trailer = os.pread(self._fd, _TRAILER.size + 1, self.file_size - _TRAILER.size)
         digest.update(trailer)
         if trailer != _TRAILER.pack(crc, self.size & 0xFFFFFFFF):
-            raise Damaged(f"{self._place}: checksum of gzip mismatch", hint=OTHER_COPY)
+            raise Damaged(f"{self._place}: checksum of gzip mismatch")
         self.sha256 = digest.hexdigest()
 
     def _blocks(self) -> Iterator[tuple[bytes, memoryview]]:
         """Each stretch of the file up to the trailer, with the content that is in it."""
         head = os.pread(self._fd, len(HEADER), 0)
         if head != HEADER[: len(head)]:
-            raise NotAnArchive(f"{self._place} is no heroctl snapshot", hint=NO_SNAPSHOT)
+            raise NotAnArchive(f"{self._place} is no heroctl snapshot")
         if len(head) < len(HEADER):
             raise self._truncated(len(head))
         yield head, memoryview(b"")
@@ -127,9 +123,7 @@ class GzipReader:
             raise self._truncated(self.file_size)
         if self.file_size - offset > _TRAILER.size:
             extra = self.file_size - offset - _TRAILER.size
-            raise Damaged(
-                f"{self._place}: {extra} bytes behind the end of the archive", hint=OTHER_COPY
-            )
+            raise Damaged(f"{self._place}: {extra} bytes behind the end of the archive")
 
     def _block_head(self, raw: bytes, offset: int) -> tuple[int, bool]:
         """The length of the block that `raw` begins with, and whether it is the last."""
@@ -140,16 +134,14 @@ class GzipReader:
         fits = length == BLOCK_BYTES or (is_last and length)
         if kind > 1 or complement != length ^ 0xFFFF or not fits:
             if offset == len(HEADER) and kind > 1:
-                raise NotAnArchive(f"{self._place} is no heroctl snapshot", hint=NO_SNAPSHOT)
-            raise Damaged(
-                f"{self._place}: no stored block of gzip at byte {offset}", hint=OTHER_COPY
-            )
+                raise NotAnArchive(f"{self._place} is no heroctl snapshot")
+            raise Damaged(f"{self._place}: no stored block of gzip at byte {offset}")
         if len(raw) < _BLOCK_HEAD.size + length:
             raise self._truncated(self.file_size)
         return length, is_last
 
     def _truncated(self, at: int) -> Truncated:
-        return Truncated(f"{self._place} ends too early, after {at} bytes", hint=COPY_AGAIN)
+        return Truncated(f"{self._place} ends too early, after {at} bytes")
 
 
 def _at(block: int, skip: int) -> int:

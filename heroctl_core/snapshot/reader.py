@@ -23,7 +23,7 @@ from ..files import faults
 from ..state.tables import FINGERPRINT_MASK, row_digest
 from .container import PIECE_BYTES, SUMS, Member, read_members, sums_text
 from .file_keys import FileKeys, KeySlot, open_file_key, parse_slots
-from .gzip_stored import NO_SNAPSHOT, OTHER_COPY, GzipReader
+from .gzip_stored import GzipReader
 from .manifest import DIGESTS, Manifest, parse_manifest
 from .sections import Record, decode_records
 
@@ -198,7 +198,7 @@ class Archive:
         return _plain_pieces(member, read, place)
 
     def _damaged(self, section: str, what: str) -> Damaged:
-        return Damaged(f"{self._place}: section {section}: {what}", hint=OTHER_COPY)
+        return Damaged(f"{self._place}: section {section}: {what}")
 
 
 def _plain_pieces(member: Member, read: Callable[[int, int], bytes], place: str) -> Iterator[bytes]:
@@ -206,7 +206,7 @@ def _plain_pieces(member: Member, read: Callable[[int, int], bytes], place: str)
         offset = number * PIECE_BYTES
         piece = read(offset, min(PIECE_BYTES, member.size - offset))
         if hashlib.sha256(piece).digest() != expected:
-            raise Damaged(f"{place}: changed while it was read", hint=OTHER_COPY)
+            raise Damaged(f"{place}: changed while it was read")
         yield piece
 
 
@@ -218,7 +218,7 @@ def _unlock(outside: _Outside, keys: Sequence[BackupKey], place: str) -> FileKey
     found = open_file_key(outside.slots, keys, lock.key_check, place)
     seal = _small(outside.gzip, outside.members["SEAL"], place)
     if not hmac.compare_digest(seal, found.seal(outside.sums)):
-        raise Damaged(f"{place}: SEAL does not fit SHA256SUMS", hint=OTHER_COPY)
+        raise Damaged(f"{place}: SEAL does not fit SHA256SUMS")
     return found
 
 
@@ -233,11 +233,12 @@ def _checked(gzip: GzipReader, place: str) -> _Outside:
     first = next(found)
     manifest = parse_manifest(_small(gzip, first, place), f"{place}: manifest.json")
     if first.time_s * 1000 != manifest.header.created_ms:
-        raise Damaged(f"{place}: manifest.json: not the time of the tar", hint=OTHER_COPY)
-    members = {member.name: member for member in (first, *found)}
-    _check_names(list(members), manifest, place)
-    summed = list(members)[: list(members).index(SUMS)]
-    sums = _check_sums(gzip, members, summed, place)
+        raise Damaged(f"{place}: manifest.json: not the time of the tar")
+    in_order = [first, *found]
+    names = [member.name for member in in_order]
+    _check_names(names, manifest, place)
+    members = dict(zip(names, in_order, strict=True))
+    sums = _check_sums(gzip, members, names[: names.index(SUMS)], place)
     slots: tuple[KeySlot, ...] = ()
     if manifest.encryption is not None:
         slots = parse_slots(_small(gzip, members["keys.json"], place), f"{place}: keys.json")
@@ -250,7 +251,7 @@ def _check_names(names: list[str], manifest: Manifest, place: str) -> None:
     if manifest.encryption is not None:
         expected = ["manifest.json", "keys.json", *sections, SUMS, "SEAL"]
     if names != expected:
-        raise Damaged(f"{place}: members are {', '.join(names)}", hint=OTHER_COPY)
+        raise Damaged(f"{place}: members are {', '.join(names)}")
 
 
 def _check_sums(
@@ -263,8 +264,8 @@ def _check_sums(
     lines = found.splitlines(keepends=True)
     for name, line in zip(names, lines, strict=False):
         if line != sums_text([(name, members[name].sha256)]):
-            raise Damaged(f"{place}: {name}: sha256 mismatch", hint=OTHER_COPY)
-    raise Damaged(f"{place}: {SUMS}: does not list every member once", hint=OTHER_COPY)
+            raise Damaged(f"{place}: {name}: sha256 mismatch")
+    raise Damaged(f"{place}: {SUMS}: does not list every member once")
 
 
 def _small(gzip: GzipReader, member: Member, place: str) -> bytes:
@@ -287,7 +288,7 @@ class _OpenFile:
                 self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
             if not stat.S_ISREG(os.fstat(self.fd).st_mode):
                 self.close()
-                raise NotAnArchive(f"{self.place} is not a regular file", hint=NO_SNAPSHOT)
+                raise NotAnArchive(f"{self.place} is not a regular file")
 
     def close(self) -> None:
         """Closes it, once, if it is ours."""

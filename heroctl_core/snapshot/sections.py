@@ -15,7 +15,6 @@ import zstandard
 from .. import limits
 from ..codec import RecordPacker, RecordUnpacker, shard_of
 from ..errors import Damaged
-from .gzip_stored import OTHER_COPY
 
 Record = tuple[str, bytes]
 
@@ -151,4 +150,4 @@ class _Source:
 
 
 def _damaged(place: str, what: str) -> Damaged:
-    return Damaged(f"{place}: {what}", hint=OTHER_COPY)
+    return Damaged(f"{place}: {what}")
