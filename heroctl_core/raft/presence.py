@@ -66,6 +66,7 @@ class Situation:
     configuration: Configuration
     parent_voters: frozenset[str] = frozenset()  # of a restored generation
     confirmed: bool = True  # a majority of the parent's voters has left it
+    contested: bool = False  # a live parent was met before this start
 
 
 WAIT: Final = Step(Do.WAIT)
@@ -148,5 +149,7 @@ def _live_parent(situation: Situation) -> Hello | None:
 def _questions_answered(situation: Situation) -> bool:
     if not situation.open_questions:
         return True
+    if situation.contested:  # silence proves nothing when a live majority was there before
+        return False
     limit = PARENT_QUESTIONS_S if situation.parent_voters else QUESTIONS_S
     return situation.since_start_s >= limit

@@ -79,6 +79,7 @@ class Runtime:
         self._fault: HeroctlError | None = None
         self._refusals: dict[str, str] = {}
         self._contested: str | None = None
+        self._was_contested = False
         self._observed = Observed.at(clock)
         self._thread = threading.Thread(target=self._run, name="heroctl-raft", daemon=True)
         try:
@@ -169,7 +170,7 @@ class Runtime:
         self._reopen()
 
     def _reopen(self) -> None:
-        self._frozen = None
+        self._frozen = self._contested = None
         self._close_generation()
         self._folder.reload()
         self._open_generation()
@@ -267,8 +268,7 @@ class Runtime:
             timing=Timing(settings.election_timeout_s),
             transport=self._transport,
         )
-        if mark := self._folder.mark("contested"):
-            self._contest(str(mark.get("reason")))
+        self._was_contested = self._folder.mark("contested") is not None
 
     def _look_around(self) -> None:
         """The start-up questions begin: everybody we know of is asked before we vote."""
@@ -291,11 +291,6 @@ class Runtime:
         self._folder.found(self._settings.cluster_name, members)
         log.info("founded cluster %s with %d members", self._settings.cluster_name, len(members))
 
-    def _contest(self, reason: str) -> None:
-        self._contested = reason
-        if self._node is not None:
-            self._node.suspend(reason)
-
     # -- what presence.decide asks for
 
     def _situation(self, now: float) -> presence.Situation:
@@ -312,6 +307,7 @@ class Runtime:
             configuration=node.configuration if node else EMPTY,
             parent_voters=parent,
             confirmed=self.confirmed,
+            contested=self._was_contested,
         )
 
     @property
@@ -326,6 +322,9 @@ class Runtime:
     def _do(self, step: presence.Step, now: float) -> None:
         node, of = self._node, step.of
         if step.do is Do.VOTE and node is not None:
+            if self._was_contested:
+                self._folder.clear_mark("contested")
+                self._was_contested = False
             node.start_voting()
         elif step.do is Do.FOUND:
             self._found([h for h, r, _ in self._met.values() if r is Relation.BOTH_EMPTY])
@@ -346,7 +345,9 @@ class Runtime:
             reason = f"node {of.name} still serves the generation before the restore, with a quorum"
             self._folder.set_mark("contested", {"reason": reason})
             log.critical("%s: stop it, then start this node first", reason)
-            self._contest(reason)
+            self._contested = reason
+            if node is not None:
+                node.suspend(reason)
         elif step.do is Do.WRONG_KEY and of is not None:
             raise WrongKey(
                 f"cluster {of.cluster_name} uses the secrets key {of.key_id}, "
