@@ -7,8 +7,6 @@ answers at once. Every table of commands is written out here for that reason.
 from __future__ import annotations
 
 import importlib
-import os
-import signal
 import sys
 from typing import Any, Final
 
@@ -91,11 +89,11 @@ def run(arguments: list[str]) -> int:
         return output.fail(_translated(error), settings)
     except (click.Abort, KeyboardInterrupt):
         return output.fail(Interrupted("interrupted"), settings)
-    except BrokenPipeError:
-        # Whoever read us went away (`heroctl job list | head`): not an error of ours, and the
-        # interpreter must not complain while it closes stdout.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + signal.SIGPIPE
+    except OSError as error:
+        # Files and sockets have their own translations; this is what they did not foresee.
+        place = f"{error.filename}: " if error.filename else ""
+        what = (error.strerror or str(error)).lower()
+        return output.fail(HeroctlError(place + what), settings)
 
 
 def _translated(error: click.ClickException) -> UsageError:

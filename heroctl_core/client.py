@@ -153,6 +153,10 @@ class Client:
             raise Unreachable(f"{self.target} broke off the download: {error}") from error
         finally:
             self.close()
+        # read() with a size does not complain about a body that ends early.
+        size = response.headers.get("Content-Length", str(count))
+        if size != str(count):
+            raise Damaged(f"the download broke off after {count} of {size} bytes")
         told = response.headers.get("Repr-Digest", "")
         ours = repr_digest(digest.digest())
         if told != ours:

@@ -12,8 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
-from ..catalogue.access import OPERATOR, Actor
-from ..catalogue.acl import policy_of_row
+from ..backup.save import Snapshots
 from ..catalogue.catalogue import Catalogue
 from ..client import Client
 from ..clock import Clock, SystemClock
@@ -23,82 +22,12 @@ from ..crypto.sealed import Keyring
 from ..errors import RecoveryError, UsageError
 from ..server.http import ApiServer
 from ..server.port import RestoreOptions, Status
-from ..snapshot.archive import Section, write_archive
-from ..snapshot.manifest import ManifestHeader
-from ..state.acl import POLICY_PREFIX
-from ..state.machine import View
 from ..state.rows import KINDS
 from .local_cluster import free_ports
 from .replicator import InMemoryReplicator
 
 CLUSTER: Final = "memory"  # its name, and the node's
-
-
-@dataclass(frozen=True, slots=True)
-class MemorySnapshot:
-    """What MemorySnapshots.save() wrote."""
-
-    size_bytes: int
-    sha256: str
-    revision: int
-    stale: bool
-    counts: dict[str, int]
-
-
-class MemorySnapshots:
-    """Saves real archives of the rows, sealed with `key`; or `content`, where a test sets it."""
-
-    def __init__(self, replicator: InMemoryReplicator, clock: Clock) -> None:
-        self.key = BackupKey(bytes(range(32)), source="memory")
-        self.content: bytes | None = None
-        self._replicator = replicator
-        self._clock = clock
-
-    def save(
-        self, path: Path, *, encrypted: bool = True, actor: Actor = OPERATOR
-    ) -> MemorySnapshot:
-        """Writes an archive, or the content, to `path`."""
-        actor.check("save", "snapshot", "*")
-        view = self._replicator.machine.view()
-        stale = not _has_quorum(self._replicator)
-        if self.content is not None:
-            path.write_bytes(self.content)
-            size, digest = len(self.content), sha256(self.content).hexdigest()
-        else:
-            key = self.key if encrypted else None
-            sections = [Section(kind, 1, list(view.items(kind))) for kind in KINDS]
-            header = self._header(view, stale=stale)
-            saved = write_archive(
-                path, sections, header, key, path.parent, unencrypted=not encrypted
-            )
-            size, digest = saved.size_bytes, saved.sha256
-        return MemorySnapshot(size, digest, view.revision, stale, _counts(view))
-
-    def _header(self, view: View, *, stale: bool) -> ManifestHeader:
-        raft = self._replicator.status()
-        return ManifestHeader(
-            cluster_name=CLUSTER,
-            cluster_id=raft.cluster_id,
-            lineage=tuple((link.number, link.restore_id) for link in raft.lineage),
-            epoch=view.epoch,
-            revision=view.revision,
-            raft_index=raft.applied_index,
-            raft_term=raft.term,
-            created_ms=self._clock.time_ms(),
-            time_ms=view.time_ms,
-            node=CLUSTER,
-            stale=stale,
-        )
-
-
-def _counts(view: View) -> dict[str, int]:
-    policies = view.items("acl", POLICY_PREFIX)
-    return {
-        "jobs": view.count("jobs"),
-        "secrets": view.count("secrets"),
-        "acl_rules": sum(len(policy_of_row(key, row).rules) for key, row in policies),
-        "nodes": view.count("nodes"),
-    }
+KEY: Final = BackupKey(bytes(range(32)), source="memory")  # seals its archives
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +72,9 @@ class MemoryNode:
         self.ingress = catalogue.ingress
         self.nodes = catalogue.nodes
         self.metrics = catalogue.metrics
-        self.snapshot = MemorySnapshots(self.replicator, clock)
+        self.snapshot = Snapshots(
+            self.replicator, lambda: keyring, [KEY], spool_dir, clock, cluster=CLUSTER, node=CLUSTER
+        )
         self.lifecycle = MemoryLifecycle(self.replicator)
 
     def status(self) -> Status:

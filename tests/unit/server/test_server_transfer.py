@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from hashlib import sha256
+from pathlib import Path
 
 import pytest
 from test_server_api import raw
 
 from heroctl_core.errors import CommandRejected, Damaged, RecoveryError
-from heroctl_core.testing.memory_node import ServedNode
+from heroctl_core.snapshot.archive import open_archive
+from heroctl_core.testing.memory_node import KEY, ServedNode
 
 
 def spool(served: ServedNode) -> list[str]:
@@ -18,17 +21,23 @@ def spool(served: ServedNode) -> list[str]:
     return [path.name for path in served.node.spool_dir.iterdir()]
 
 
-def test_a_snapshot_arrives_whole_with_its_counts(served: ServedNode) -> None:
+def test_a_snapshot_arrives_whole_with_its_counts(served: ServedNode, tmp_path: Path) -> None:
     """Digest and size are those of the bytes; the counts are what the guide's lines print."""
-    served.node.snapshot.content = bytes(range(256)) * 20_000
-    served.node.jobs.put("web", {})
-    sink = io.BytesIO()
-    received = served.client().download("/v1/snapshot", None, sink)
-    assert sink.getvalue() == served.node.snapshot.content
-    assert received.size_bytes == 5_120_000
-    assert received.sha256 == sha256(sink.getvalue()).hexdigest()
-    assert received.summary["counts"]["jobs"] == 1
+    rule = {"resource": "*", "name": "*", "actions": ["read"]}
+    served.node.acl.put_policy("readers", [rule, rule])
+    served.node.secrets.put("db", b"hunter2")
+    for i in range(30):  # of a few chunks of the archive
+        served.node.jobs.put(f"j{i}", {"blob": os.urandom(80_000).hex()})
+    path = tmp_path / "snap.tar.gz"
+    with path.open("wb") as sink:
+        received = served.client().download("/v1/snapshot", None, sink)
+    content = path.read_bytes()
+    assert received.size_bytes == len(content) > 2_000_000
+    assert received.sha256 == sha256(content).hexdigest()
+    assert received.summary["counts"] == {"jobs": 30, "secrets": 1, "acl_rules": 2, "nodes": 0}
     assert received.summary["stale"] is False
+    with open_archive(path, [KEY]) as archive:
+        assert len(list(archive.records("jobs"))) == 30
     assert spool(served) == []
 
 

@@ -1,0 +1,56 @@
+"""config check and show: what the file says, with secrets hidden."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+TEXT = """\
+cluster: {name: prod}
+raft:
+  listen: 127.0.0.1:7501
+backup:
+  storage: {type: s3, bucket: abc, secret_access_key: hush-hush}
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A configuration with a secret in it."""
+    path = tmp_path / "server.yaml"
+    path.write_text(TEXT)
+    path.chmod(0o600)
+    return path
+
+
+def test_check_says_ok_or_every_mistake(cli: Callable[..., Any], config: Path) -> None:
+    """Exit 0 or 2; file, line, column and key of each mistake."""
+    done = cli("config", "check", "--config", config)
+    assert (done.code, done.out) == (0, f"{config}: ok\n")
+    config.write_text(TEXT.replace("prod", "a b").replace("7501", "x"))
+    done = cli("config", "check", "--config", config)
+    assert done.code == 2 and done.out == ""
+    assert f"{config}:1:17: cluster.name" in done.err and f"{config}:3:11: raft.listen" in done.err
+    missing = cli("config", "check", "--config", config.with_name("none"))
+    assert missing.code == 2 and "no such file" in missing.err
+
+
+def test_show_has_the_defaults_and_hides_secrets(
+    cli: Callable[..., Any], config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also by HEROCTL_CONFIG; --origin says where each value comes from."""
+    monkeypatch.setenv("HEROCTL_CONFIG", str(config))
+    for words in ([], ["-o", "json"], ["--origin"]):
+        done = cli("config", "show", *words)
+        assert done.code == 0 and "hush-hush" not in done.out + done.err
+    shown = json.loads(cli("config", "show", "-o", "json").out)
+    assert shown["raft"]["election_timeout_ms"] == 1000
+    origins = json.loads(cli("config", "show", "--origin", "-o", "json").out)
+    by_key = {row["key"]: row["origin"] for row in origins}
+    assert by_key["raft.listen"] == f"{config}:3"
+    assert by_key["api.listen"] == "default"
+    assert by_key["backup.storage[0].bucket"] == f"{config}:5"
