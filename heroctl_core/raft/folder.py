@@ -1,7 +1,7 @@
 """The data folder of one node: who it is, which generation counts, and what is put away.
 
     lock  node.json  CURRENT  generations/<n>-<restore id>/{header.json, log/, dumps/}
-    quarantine/  backups/  spool/  receipt.json  left.json  frozen.json  suspect.json  contested.json
+    quarantine/  backups/  spool/  receipt.json  and the marks: left.json, frozen.json, ...
 
 The change of a generation is one rename of CURRENT, so it works too where the folder is a mount
 point. Marks are durable when they are set. docs/contracts.md, "Identity and folder".
@@ -51,6 +51,7 @@ class DataFolder:
         self.path = path
         self._lock = lock
         self.identity = identity
+        self._marks: dict[str, dict[str, Any] | None] = {}  # as on disk, once read
         self.header: Header | None = None
         self.reload()
 
@@ -203,15 +204,19 @@ class DataFolder:
     def set_mark(self, name: str, value: Mapping[str, Any]) -> None:
         """Durable when it returns."""
         _write_json(self.path / f"{name}.json", value)
+        self._marks[name] = dict(value)
 
     def mark(self, name: str) -> dict[str, Any] | None:
         """A mark that is set, or None."""
-        file = self.path / f"{name}.json"
-        return _read_json(file) if file.exists() else None
+        if name not in self._marks:
+            file = self.path / f"{name}.json"
+            self._marks[name] = _read_json(file) if file.exists() else None
+        return self._marks[name]
 
     def clear_mark(self, name: str) -> None:
         (self.path / f"{name}.json").unlink(missing_ok=True)
         files.fsync_dir(self.path)
+        self._marks[name] = None
 
     def mark_suspect(self, reason: str) -> None:
         """After a failed fsync: no start in this boot, for the page cache may show what is lost."""
