@@ -269,6 +269,10 @@ class Runtime:
             transport=self._transport,
         )
         self._was_contested = self._folder.mark("contested") is not None
+        if self._folder.mark("frozen") is not None:
+            # Killed in a forced bootstrap before CURRENT was changed: nobody saw the next
+            # generation, so this one goes on.
+            self._folder.clear_mark("frozen")
 
     def _look_around(self) -> None:
         """The start-up questions begin: everybody we know of is asked before we vote."""
