@@ -1,1 +1,1 @@
-"""What scripts/main_job.py shows: the nodes, the screen, the picture of the state."""
+"""What scripts/main_job.py shows: the screen, the picture of the state."""

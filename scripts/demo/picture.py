@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from heroctl_core.client import Client, path_of
@@ -20,28 +21,29 @@ Picture = dict[tuple[str, str], Any]  # (kind, name) → the row
 
 
 def take(client: Client, *, consistency: str = "linearizable") -> Picture:
-    """Every row that the node shows, secrets with their values, metric series with their points."""
+    """Every row that the node shows, secrets with their values, metric series with all samples."""
+    query = {"consistency": consistency}
     picture: Picture = {}
     for kind, parts in COLLECTIONS.items():
-        for item in _items(client, parts, consistency):
-            name = _name(kind, item)
-            picture[kind, name] = item
-            if kind in ("secrets", "metric series"):
-                picture[kind, name] = client.get(*_whole(parts, item, consistency)).body
+        for item in _items(client, path_of(*parts), query):
+            if kind == "secrets":
+                picture[kind, item["name"]] = client.get(path_of(*parts, item["name"]), query).body
+            elif kind == "metric series":
+                narrow = {f"label.{key}": value for key, value in item["labels"].items()}
+                whole = client.get(path_of(*parts, item["series"]), query | narrow).body
+                picture[kind, f"{item['series']} {item['labels']}"] = whole["items"]
+            else:
+                picture[kind, item["name"]] = item
     return picture
 
 
 def counts(picture: Picture) -> str:
     """How many rows of each kind, as people say it."""
     found = Counter(kind for kind, _ in picture)
-    points = sum(
-        len(series["points"])
-        for (kind, _), body in picture.items()
-        if kind == "metric series"
-        for series in body["series"]
-    )
+    history = [rows for (kind, _), rows in picture.items() if kind == "metric series"]
+    samples = sum(len(series["samples"]) for rows in history for series in rows)
     parts = [f"{number} {kind}" for kind, number in found.items()]
-    return f"{', '.join(parts)} with {points:,} points"
+    return f"{', '.join(parts)} with {samples:,} samples"
 
 
 def differences(before: Picture, after: Picture) -> list[str]:
@@ -53,32 +55,12 @@ def differences(before: Picture, after: Picture) -> list[str]:
     return sorted(lines)
 
 
-def _items(client: Client, parts: tuple[str, ...], consistency: str) -> list[dict[str, Any]]:
-    items: list[dict[str, Any]] = []
+def _items(client: Client, path: str, query: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """All items of a collection, page by page."""
     after: str | None = None
     while True:
-        query = {"after": after, "consistency": consistency}
-        page = client.get(path_of(*parts), query).body
-        items += page["items"]
+        page = client.get(path, query | ({"after": after} if after else {})).body
+        yield from page["items"]
         after = page["next"]
         if after is None:
-            return items
-
-
-def _name(kind: str, item: dict[str, Any]) -> str:
-    if kind == "tokens":
-        return str(item["accessor"])
-    if kind == "metric series":
-        return f"{item['series']} {sorted(item['labels'].items())}"
-    return str(item["name"])
-
-
-def _whole(
-    parts: tuple[str, ...], item: dict[str, Any], consistency: str
-) -> tuple[str, dict[str, Any]]:
-    """Where the whole row is, when the list shows only a part of it."""
-    query = {"consistency": consistency}
-    if "series" in item:
-        labels = {f"label.{key}": value for key, value in item["labels"].items()}
-        return path_of(*parts, item["series"]), query | labels
-    return path_of(*parts, item["name"]), query
+            return

@@ -14,8 +14,8 @@ from pathlib import Path
 COLOUR = sys.stdout.isatty() and "NO_COLOR" not in os.environ
 
 
-class CommandFailed(Exception):
-    """A command of the story did not do what it should."""
+class StoryFailed(Exception):
+    """Something in the story is not as it should be."""
 
 
 def _paint(text: str, code: str) -> str:
@@ -73,7 +73,7 @@ def run(
     shown: str | None = None,
     last_line_only: bool = False,
 ) -> None:
-    """Shows a command, runs it, and shows what it prints. CommandFailed when it fails.
+    """Shows a command, runs it, and shows what it prints. StoryFailed when it fails.
 
     `shown` is what to show instead, when the input comes from another command.
     """
@@ -92,7 +92,7 @@ def run(
         print(f"    {line}", flush=True)
     if done.returncode:
         what = " ".join(map(_word, words[:2]))
-        raise CommandFailed(f"{program.name} {what} ended with exit code {done.returncode}")
+        raise StoryFailed(f"{program.name} {what} ended with exit code {done.returncode}")
 
 
 def _word(word: str | Path) -> str:

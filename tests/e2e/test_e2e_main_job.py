@@ -41,11 +41,11 @@ def test_everything_is_as_before_on_every_node_after_both_restores(story: str) -
         *("node-1", "node-2", "node-3"),
         *("node-1", "node-2", "node-3"),
     ]
-    assert "12 metric series with 120,960 points" in story
+    assert "12 metric series with 120,960 samples" in story
 
 
 def test_the_times_are_printed(story: str) -> None:
     """The table at the end has a time for each step of both restores."""
     table = story.split("How long it took")[1]
-    for step in ("snapshot save", "restore --force-bootstrap", "worst day", "ordinary restore"):
+    for step in ("snapshot save", "worst day: restore", "ordinary restore: restore"):
         assert re.search(rf"{re.escape(step)}.* \d+\.\d s$", table, re.MULTILINE), step
