@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .catalogue.secrets import Secret
     from .catalogue.writes import Written
     from .config.model import Config
+    from .control_plane import ControlPlane
     from .errors import (
         ArchiveError,
         Busy,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         WrongKey,
     )
     from .raft.port import Member, Mode
+    from .server.port import Status
     from .version import __version__
 
 # Name → the module that has it. tests/test_public_api.py compares the three lists.
@@ -55,6 +57,7 @@ _HOMES: Final = {
     "CommandRejected": "errors",
     "Config": "config.model",
     "ConfigError": "errors",
+    "ControlPlane": "control_plane",
     "Damaged": "errors",
     "FileFault": "errors",
     "HeroctlError": "errors",
@@ -76,6 +79,7 @@ _HOMES: Final = {
     "RecoveryError": "errors",
     "Rule": "catalogue.access",
     "Secret": "catalogue.secrets",
+    "Status": "server.port",
     "StorageError": "errors",
     "Token": "catalogue.acl",
     "TokenWritten": "catalogue.acl",
@@ -96,6 +100,7 @@ __all__ = [
     "CommandRejected",
     "Config",
     "ConfigError",
+    "ControlPlane",
     "Damaged",
     "FileFault",
     "HeroctlError",
@@ -117,6 +122,7 @@ __all__ = [
     "RecoveryError",
     "Rule",
     "Secret",
+    "Status",
     "StorageError",
     "Token",
     "TokenWritten",

@@ -26,14 +26,14 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (2, ("crypto.*", "files", "local_socket", "mounts")),
     (2, ("raft.guard", "raft.handshake", "raft.membership", "raft.elections", "raft.frames")),
     (2, ("snapshot.manifest", "snapshot.strict_json")),
-    (3, ("snapshot.*", "recovery.plan")),
+    (3, ("snapshot.*", "recovery.plan", "recovery.compare", "recovery.content")),
     (3, ("backup.schedule", "backup.retention", "backup.catalog", "backup.alerts")),
     (4, ("raft.port", "recovery.port", "backup.storage.base", "backup.channels.base")),
     (5, ("raft.*", "config.*", "backup.storage.*", "backup.channels.*", "client")),
     (6, ("catalogue.*", "backup.save", "backup.run", "backup.verify", "backup.scheduler")),
     (6, ("recovery.restore", "recovery.fencing", "recovery.undo", "recovery.drill")),
     (7, ("server.*",)),
-    (8, ("control_plane", "offline", "testing", "testing.*", "heroctl_core")),
+    (8, ("control_plane", "lifecycle", "offline", "testing", "testing.*", "heroctl_core")),
     (9, ("heroctl_cli", "heroctl_cli.*")),
 )
 PORTS, ADAPTERS, SERVICES, SERVER = 4, 5, 6, 7
