@@ -32,6 +32,7 @@ SECTIONS: Final = {
 DIGESTS: Final = "digests"
 CIPHER: Final = "AES-256-GCM"
 COMPRESSION: Final = "zstd"
+LEVEL_MAX: Final = 19  # beyond it zstd's window is larger than what readers accept
 
 _TIME_MAX_S: Final = 8**11  # what tar can say
 _SECTIONS_MAX: Final = 99  # two digits in the names of the members
@@ -201,6 +202,9 @@ def _header(tree: dict[str, Any], writer: str) -> ManifestHeader:
     compression = read_object(tree, "compression")
     if compression.get("algorithm") != COMPRESSION:
         raise ValueError(f"compression is not {COMPRESSION}")
+    level = read_uint(compression, "level")
+    if not 1 <= level <= LEVEL_MAX:
+        raise ValueError(f"compression level {level} is not one of 1 to {LEVEL_MAX}")
     stale = tree.get("stale")
     if type(stale) is not bool:
         raise ValueError("stale is neither true nor false")
@@ -216,7 +220,7 @@ def _header(tree: dict[str, Any], writer: str) -> ManifestHeader:
         time_ms=read_uint(tree, "time_ms"),
         node=read_text(tree, "node"),
         stale=stale,
-        compression_level=read_uint(compression, "level"),
+        compression_level=level,
         heroctl_version=writer,
     )
 

@@ -18,8 +18,6 @@ from ..errors import Damaged
 
 Record = tuple[str, bytes]
 
-LEVEL_MAX: Final = 19  # beyond, the window is larger than what readers accept
-
 _BATCH: Final = 32  # records packed in one go: 6 MiB of the longest rows, little of the usual ones
 _FEED_BYTES: Final = limits.MIB
 _FRAME_HEAD_MAX: Final = 18
@@ -32,8 +30,6 @@ class RecordEncoder:
     """Packs and compresses the records of one section; counts them."""
 
     def __init__(self, level: int) -> None:
-        if not 1 <= level <= LEVEL_MAX:
-            raise ValueError(f"compression level {level} is not one of 1 to {LEVEL_MAX}")
         compressor = zstandard.ZstdCompressor(
             level=level, write_checksum=False, write_content_size=False, write_dict_id=False
         )
