@@ -91,7 +91,7 @@ class Status:
             "applied_index": raft.applied_index,
             "age_s": round(raft.last_contact_s, 3),
             "tick_age_s": round(raft.tick_age_s, 3),
-            "members": [self._shown(member) for member in raft.members],
+            "members": [self._shown(m) for m in sorted(raft.members, key=lambda m: m.name)],
             "rows": dict(self.rows),
             "warnings": list(raft.warnings),
         }

@@ -139,29 +139,33 @@ class LocalCluster:
 
     def kill(self, *names: str) -> None:
         """SIGKILL to the named nodes, or all: as when the power goes."""
-        running = [node for node in self._named(names) if node.process is not None]
-        for node in running:
-            node.process.kill()  # type: ignore[union-attr]
-        for node in running:
-            node.process.wait()  # type: ignore[union-attr]
+        processes = [node.process for node in self._named(names) if node.process is not None]
+        for process in processes:
+            process.kill()
+        for process in processes:
+            process.wait()
+        for node in self._named(names):
+            node.process = None
 
     def stop(self, *names: str, timeout_s: float = STOP_S) -> dict[str, int]:
         """SIGTERM to the named nodes, or all; the exit code of each. One that does not end in time
         is killed, and NodeFault says so."""
-        running = [node for node in self._named(names) if node.is_running]
-        for node in running:
-            node.process.send_signal(signal.SIGTERM)  # type: ignore[union-attr]
+        processes = {
+            node.name: node.process for node in self._named(names) if node.process is not None
+        }
+        for process in processes.values():
+            process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + timeout_s
         codes: dict[str, int] = {}
-        for node in running:
-            assert node.process is not None
+        for name, process in processes.items():
             try:
-                codes[node.name] = node.process.wait(max(0.0, deadline - time.monotonic()))
+                codes[name] = process.wait(max(0.0, deadline - time.monotonic()))
             except subprocess.TimeoutExpired as error:
-                self.kill(node.name)
+                self.kill(*processes)
                 raise NodeFault(
-                    f"{node.name} did not stop within {timeout_s} s: {self.log_tail(node.name)}"
+                    f"{name} did not stop within {timeout_s} s: {self.log_tail(name)}"
                 ) from error
+            self.nodes[name].process = None
         return codes
 
     def destroy(self, name: str) -> None:
@@ -184,10 +188,11 @@ class LocalCluster:
         self, condition: Callable[[], T | None], what: str, *, timeout_s: float = READY_S
     ) -> T:
         """The first result of `condition` that counts as true; NodeFault when time is up or a node
-        that should run has ended. Unreachable counts as not yet."""
+        has ended that nobody stopped. Unreachable counts as not yet."""
         deadline = time.monotonic() + timeout_s
         last = "not yet"
         while time.monotonic() < deadline:
+            self._check_alive()
             try:
                 if result := condition():
                     return result
@@ -230,19 +235,22 @@ class LocalCluster:
     def _named(self, names: tuple[str, ...]) -> list[LocalNode]:
         return [self.nodes[name] for name in names or self.nodes]
 
+    def _check_alive(self) -> None:
+        for node in self.nodes.values():
+            if node.process is not None and node.process.poll() is not None:
+                raise NodeFault(
+                    f"{node.name} ended with code {node.process.returncode}:\n"
+                    f"{self.log_tail(node.name)}"
+                )
+
     def _is_ready(self, node: LocalNode) -> bool:
-        if node.process is not None and not node.is_running:
-            raise NodeFault(
-                f"{node.name} ended with code {node.process.returncode}:\n"
-                f"{self.log_tail(node.name)}"
-            )
-        try:
-            with node.client() as client:
+        with node.client() as client:
+            try:
                 client.get("/readyz")
-        except Unreachable:
-            raise
-        except HeroctlError:
-            return False
+            except Unreachable:
+                raise
+            except HeroctlError:
+                return False
         return True
 
     def _configure(self, node: LocalNode, election_timeout_ms: int) -> None:
