@@ -26,8 +26,8 @@ from ..clock import Clock
 from ..errors import ConfigError
 from .handshake import Hello, Judgement, Lineage, Relation, hello_from, judge
 
-_HEAD: Final = struct.Struct(">I8s")
-_NO_TAG: Final = bytes(8)
+FRAME_HEAD: Final = struct.Struct(">I8s")
+NO_TAG: Final = bytes(8)
 _RECEIVE_BYTES: Final = 256 * limits.KIB
 _OUTBOX_BYTES: Final = 64 * limits.MIB  # a peer that reads slower than this is cut off
 _HANDSHAKE_S: Final = 5.0
@@ -90,7 +90,7 @@ class _Channel:
     opened_s: float
     connecting: bool = False
     member_id: str | None = None  # once both sides are peers
-    tag: bytes = _NO_TAG
+    tag: bytes = NO_TAG
     inbox: bytearray = field(default_factory=bytearray)
     outbox: bytearray = field(default_factory=bytearray)
     closing: bool = False  # after the outbox is empty
@@ -272,15 +272,15 @@ class Transport:
             return
         channel.inbox += data
         offset, inbox = 0, channel.inbox
-        while len(inbox) - offset >= _HEAD.size:
-            length, tag = _HEAD.unpack_from(inbox, offset)
+        while len(inbox) - offset >= FRAME_HEAD.size:
+            length, tag = FRAME_HEAD.unpack_from(inbox, offset)
             if length > limits.FRAME_BYTES:
                 self._cut_off(channel, f"a frame of {length} bytes, the limit is 4 MiB")
                 return
-            end = offset + _HEAD.size + length
+            end = offset + FRAME_HEAD.size + length
             if len(inbox) < end:
                 break
-            body = bytes(inbox[offset + _HEAD.size : end])
+            body = bytes(inbox[offset + FRAME_HEAD.size : end])
             offset = end
             if fault := self._take(channel, tag, body):
                 self._cut_off(channel, fault)
@@ -343,7 +343,7 @@ class Transport:
         self._listener.opened(theirs.member_id)
 
     def _queue(self, channel: _Channel, body: bytes) -> None:
-        channel.outbox += _HEAD.pack(len(body), channel.tag)
+        channel.outbox += FRAME_HEAD.pack(len(body), channel.tag)
         channel.outbox += body
         self._unflushed.add(channel)
         if len(channel.outbox) > _OUTBOX_BYTES:
