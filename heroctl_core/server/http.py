@@ -25,7 +25,14 @@ from aiohttp import web
 from .. import limits, local_socket
 from ..catalogue.access import Actor
 from ..config.model import Limits, split_address
-from ..errors import Busy, CommandRejected, ConfigError, HeroctlError, UsageError
+from ..errors import (
+    Busy,
+    CommandRejected,
+    ConfigError,
+    HeroctlError,
+    Overloaded,
+    UsageError,
+)
 from . import auth, routes, wire
 from .port import Node, SavedSnapshot
 
@@ -34,6 +41,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger("heroctl.api")
 _TRANSFERS: Final = 2  # snapshots and restores that run at a time
+_WAITING_PER_THREAD: Final = 16
 _SHUTDOWN_S: Final = 5.0  # for answers under way when the server stops
 
 
@@ -58,6 +66,7 @@ class ApiServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="api", daemon=True)
         self._runner: web.AppRunner | None = None
         self._inode: int | None = None
+        self._waiting = 0  # requests in the pool or before it; counted on the loop
 
     def start(self) -> None:
         """Listens. ConfigError for an address that cannot be had, Busy when another node has it."""
@@ -115,15 +124,29 @@ class ApiServer:
 
     def _handler(self, route: routes.Route) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            call = _call(request, await self._body(request) if route.takes_body else None)
+            if route.action is None:  # health must be told also when every thread is busy
+                return self._response(route.function(self._node, auth.NOBODY, _call(request, None)))
+            data = await self._body(request) if route.takes_body else None
 
             def run() -> wire.Reply:
-                actor = auth.NOBODY if route.action is None else self._actor(request)
-                return route.function(self._node, actor, call)
+                actor = self._actor(request)
+                body = None if data is None else wire.decode_body(data)
+                return route.function(self._node, actor, _call(request, body))
 
-            return self._response(await self._in(self._pool, run))
+            return self._response(await self._queued(run))
 
         return self._guarded(handle)
+
+    async def _queued(self, function: Callable[[], T]) -> T:
+        """What `function` returns, run by the next free thread; Overloaded when too many wait."""
+        most = _WAITING_PER_THREAD * self._limit.api_threads
+        if self._waiting >= most:
+            raise Overloaded(f"{most} requests wait already")
+        self._waiting += 1
+        try:
+            return await self._in(self._pool, function)
+        finally:
+            self._waiting -= 1
 
     def _guarded(self, handler: Handler) -> Handler:
         """`handler`, whose errors become problem documents."""
@@ -132,7 +155,7 @@ class ApiServer:
             try:
                 return await handler(request)
             except HeroctlError as error:
-                if error.http_status >= 500:
+                if error.http_status in (500, 507):  # what an operator has to mend
                     _log.warning("%s %s: %s", request.method, request.path, error)
                 headers = {"WWW-Authenticate": "Bearer"} if error.http_status == 401 else {}
                 reply = wire.Reply(
@@ -145,21 +168,20 @@ class ApiServer:
 
         return run
 
-    async def _body(self, request: web.Request) -> Any:
-        """The JSON body; refused by its size before it is read, and while it is read."""
+    async def _body(self, request: web.Request) -> bytes:
+        """The bytes of a JSON body; refused by its size before it is read, and while it is read."""
         if request.content_type != "application/json":
             error = UsageError(f"the body is {request.content_type}; allowed: application/json")
             error.http_status = 415
             raise error
         try:
-            data = await request.read()
+            return await request.read()
         except web.HTTPRequestEntityTooLarge as error:
             size = request.content_length or self._limit.api_body_bytes + 1
             raise CommandRejected(
                 "too_large",
                 f"the body has {size} bytes, the limit is {self._limit.api_body_bytes}",
             ) from error
-        return wire.decode_body(data)
 
     def _actor(self, request: web.Request) -> Actor:
         """Who calls: the kernel's word on a unix socket, a token over TCP. May block."""
@@ -227,7 +249,7 @@ class ApiServer:
     async def _restore(self, request: web.Request) -> web.StreamResponse:
         """A forced bootstrap from the archive in the body, which goes through the spool."""
         call = _call(request, None)
-        routes.may_restore(await self._in(self._pool, lambda: self._actor(request)))
+        routes.may_restore(await self._queued(lambda: self._actor(request)))
         async with self._spool() as folder:
             path = folder / "upload"
             with path.open("xb") as file:

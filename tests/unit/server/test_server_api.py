@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from heroctl_core.client import new_request_id, path_of
+from heroctl_core.client import Client, new_request_id, path_of
 from heroctl_core.errors import (
     CommandRejected,
     HeroctlError,
+    NodeFault,
     OutcomeUnknown,
+    Overloaded,
     ReadOnly,
     UsageError,
 )
@@ -296,6 +299,30 @@ def test_a_wrong_query_is_refused(served: ServedNode, query: str) -> None:
     """The allowed values are named."""
     with pytest.raises(UsageError, match="allowed"):
         served.client().get(f"/v1/jobs?{query}")
+
+
+def test_too_many_requests_are_turned_away_and_health_still_answers(served: ServedNode) -> None:
+    """A node whose threads all wait takes a bounded number of requests more; it is alive."""
+    served.node.replicator.stall()
+    turned_away = threading.Event()
+
+    def write(_: int) -> str:
+        with Client(f"unix:{served.socket}") as client:
+            try:
+                client.write("PUT", "/v1/jobs/web", WEB)
+            except (Overloaded, OutcomeUnknown, NodeFault) as error:
+                if error.reason == "overloaded":
+                    turned_away.set()
+                return error.reason
+        return "written"
+
+    with ThreadPoolExecutor(70) as pool:
+        writes = [pool.submit(write, i) for i in range(70)]
+        assert turned_away.wait(10)
+        assert raw(served, "GET", "/livez")[0] == 200
+        served.node.replicator.close()
+        reasons = {future.result() for future in writes}
+    assert "overloaded" in reasons and "written" not in reasons
 
 
 def test_an_unknown_route_is_a_problem_document(served: ServedNode) -> None:
