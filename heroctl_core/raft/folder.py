@@ -9,39 +9,36 @@ point. Marks are durable when they are set. docs/contracts.md, "Identity and fol
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import shutil
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
 from .. import files
 from ..clock import rfc3339
-from ..errors import Damaged, NodeFault, UnsupportedVersion, UsageError
+from ..errors import Damaged, NodeFault, UsageError
+from .folder_checks import (
+    FOLDERS,
+    make_folder,
+    read_current,
+    read_header,
+    refuse_foreign,
+    refuse_orphans,
+)
 from .header import Header, header_from
+from .identity import FILE, Identity, new_member_id, read_identity, write_identity
+from .json_file import read_json, write_json
 from .log import Log
 from .membership import Configuration, MemberSpec
 from .port import Generation
 
-FORMAT: Final = 1
 KEPT_COPIES: Final = 3
 KEPT_S: Final = 7 * 24 * 3600
-_FOLDERS: Final = ("generations", "quarantine", "backups", "spool")
-_KNOWN: Final = {"lock", "node.json", "CURRENT", "receipt.json", "cluster.key", "token"}
-_JSON_BYTES: Final = 1 << 20
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """node.json: which member this folder is."""
-
-    node_name: str
-    member_id: str
-    cluster_name: str
+_BOUND: Final = ("frozen", "contested")  # marks that say something of one generation only
 
 
 class DataFolder:
@@ -59,23 +56,28 @@ class DataFolder:
     def open(cls, path: str | Path, *, node_name: str, cluster_name: str) -> Self:
         """The folder, made when it does not exist; Busy when another process holds it."""
         path = Path(path).absolute()
-        _make(path)
+        make_folder(path)
         lock = files.lock_dir(path)
         try:
-            _refuse_foreign(path)
-            for name in _FOLDERS:
-                (path / name).mkdir(mode=0o700, exist_ok=True)
-            identity = _identity(path) or _new_identity(path, node_name, cluster_name)
+            with files.faults(path):
+                refuse_foreign(path)
+                for name in FOLDERS:
+                    (path / name).mkdir(mode=0o700, exist_ok=True)
+            identity = read_identity(path)
+            if identity is None:
+                refuse_orphans(path)
+                identity = Identity(node_name, new_member_id(), cluster_name)
+                write_identity(path, identity)
             if identity.cluster_name != cluster_name:
                 raise UsageError(
                     f"{path} belongs to cluster {identity.cluster_name!r}, not {cluster_name!r}",
                     hint="set cluster.name to the folder's, or use another data folder",
                 )
             if identity.node_name != node_name:
-                identity = Identity(node_name, identity.member_id, cluster_name)
-                _write_identity(path, identity)
+                identity = replace(identity, node_name=node_name)
+                write_identity(path, identity)
             folder = cls(path, lock, identity)
-            folder._tidy()
+            folder.tidy()
         except BaseException:
             lock.release()
             raise
@@ -85,12 +87,14 @@ class DataFolder:
     def open_existing(cls, path: str | Path) -> Self:
         """The folder as it is, for offline commands; UsageError when there is none."""
         path = Path(path).absolute()
-        if not (path / "node.json").is_file():
-            raise UsageError(f"{path} is no data folder of HeroCtl", hint="check --data-dir")
+        with files.faults(path):
+            if not (path / FILE).is_file():
+                raise UsageError(f"{path} is no data folder of HeroCtl", hint="check --data-dir")
         lock = files.lock_dir(path)
         try:
-            identity = _identity(path)
-            assert identity is not None
+            identity = read_identity(path)
+            if identity is None:
+                raise UsageError(f"{path} is no data folder any more")
             return cls(path, lock, identity)
         except BaseException:
             lock.release()
@@ -104,10 +108,15 @@ class DataFolder:
         return self.identity.member_id
 
     @property
+    def generations(self) -> Path:
+        return self.path / "generations"
+
+    @property
     def generation_folder(self) -> Path:
         """The folder of the current generation."""
-        assert self.header is not None
-        return self.path / "generations" / self.header.folder_name
+        if self.header is None:
+            raise NodeFault(f"{self.path} holds no generation")
+        return self.generations / self.header.folder_name
 
     @property
     def spool(self) -> Path:
@@ -118,16 +127,22 @@ class DataFolder:
         return self.path / "backups"
 
     def reload(self) -> None:
-        """Reads CURRENT and the header again; NodeFault for a suspect folder."""
+        """Reads CURRENT and the header again; Damaged when they do not fit each other."""
         self.header = None
         current = self.path / "CURRENT"
         if not current.exists():
+            if self.identity.cluster_id is not None and not self.is_leaving:
+                raise Damaged(
+                    f"{current} is missing, but this node belongs to a cluster",
+                    hint=f"write the name of the newest folder in {self.generations} into it, or "
+                    "move the data folder away and let this node join as a new member",
+                )
             return
-        name = current.read_text(encoding="utf-8").strip()
-        file = self.path / "generations" / name / "header.json"
-        if not file.parent.exists() and self._is_leaving():
-            return  # killed between the rename and the rest; `open` goes on
-        self.header = _read_header(file)
+        name = read_current(current)
+        file = self.generations / name / "header.json"
+        if not file.parent.exists() and self.is_leaving:
+            return  # killed between the rename and the rest; `tidy` goes on
+        self.header = read_header(file)
         if self.header.folder_name != name:
             raise Damaged(f"{file} is the header of {self.header.folder_name}, CURRENT says {name}")
 
@@ -154,41 +169,57 @@ class DataFolder:
         return header
 
     def _begin(self, header: Header) -> None:
-        folder = self.path / "generations" / header.folder_name
-        shutil.rmtree(folder, ignore_errors=True)  # an attempt that never got to CURRENT
-        (folder / "dumps").mkdir(mode=0o700, parents=True)
+        folder = self.generations / header.folder_name
+        with files.faults(folder):
+            shutil.rmtree(folder, ignore_errors=True)  # an attempt that never got to CURRENT
+            (folder / "dumps").mkdir(mode=0o700, parents=True)
         Log.create(folder / "log").close()
         self.write_header(folder, header)
         self.make_current(header)
 
     def write_header(self, folder: Path, header: Header) -> None:
         """The last step that makes a generation's folder complete; durable with its parents."""
-        _write_json(folder / "header.json", header.to_value())
+        write_json(folder / "header.json", header.to_value())
         files.fsync_dir(folder)
         files.fsync_dir(folder.parent)
 
     def make_current(self, header: Header) -> None:
         """The one rename that changes the generation."""
+        if self.header is not None:
+            _note_time(self.generation_folder)
         files.write_atomic(self.path / "CURRENT", f"{header.folder_name}\n".encode())
+        self._marks.clear()
         self.reload()
+        self._note_cluster()
+
+    def _note_cluster(self) -> None:
+        """Keeps node.json in step with the header, so that a lost CURRENT does not look like an
+        empty folder."""
+        cluster_id = None if self.header is None else self.header.cluster_id
+        if self.identity.cluster_id != cluster_id:
+            self.identity = replace(self.identity, cluster_id=cluster_id)
+            write_identity(self.path, self.identity)
 
     def quarantine_generation(self) -> Path:
         """Puts the current generation away, so that the folder is empty for the next one: one
         rename, then a new member id. Killed in between, `open` goes on from there."""
-        assert self.header is not None
-        target = self._free_name(self.path / "quarantine", self.header.folder_name)
-        self.generation_folder.rename(target)
-        files.fsync_dir(self.path / "quarantine")
-        files.fsync_dir(self.path / "generations")
+        source = self.generation_folder
+        quarantine = self.path / "quarantine"
+        target = self._free_name(quarantine, source.name)
+        _note_time(source)
+        with files.faults(target):
+            source.rename(target)
+        files.fsync_dir(quarantine)
+        files.fsync_dir(self.generations)
         self._finish_leaving()
         return target
 
     def _finish_leaving(self) -> None:
-        (self.path / "CURRENT").unlink(missing_ok=True)
+        with files.faults(self.path):
+            (self.path / "CURRENT").unlink(missing_ok=True)
         files.fsync_dir(self.path)
-        identity = self.identity
-        self.identity = Identity(identity.node_name, _new_member_id(), identity.cluster_name)
-        _write_identity(self.path, self.identity)
+        self.identity = replace(self.identity, member_id=new_member_id(), cluster_id=None)
+        write_identity(self.path, self.identity)
         self.clear_mark("contested")
         self.clear_mark("frozen")
         self.reload()
@@ -202,21 +233,29 @@ class DataFolder:
     # -- marks
 
     def set_mark(self, name: str, value: Mapping[str, Any]) -> None:
-        """Durable when it returns."""
-        _write_json(self.path / f"{name}.json", value)
-        self._marks[name] = dict(value)
+        """Durable when it returns. `of` tells which generation was current."""
+        value = {**value, "of": None if self.header is None else self.header.restore_id}
+        write_json(self.path / f"{name}.json", value)
+        self._marks[name] = value
 
     def mark(self, name: str) -> dict[str, Any] | None:
-        """A mark that is set, or None."""
+        """A mark that is set, or None; one that is bound to another generation does not count."""
         if name not in self._marks:
             file = self.path / f"{name}.json"
-            self._marks[name] = _read_json(file) if file.exists() else None
-        return self._marks[name]
+            self._marks[name] = read_json(file) if file.exists() else None
+        value = self._marks[name]
+        if value is not None and name in _BOUND and not self._is_of_this_generation(value):
+            return None
+        return value
 
     def clear_mark(self, name: str) -> None:
-        (self.path / f"{name}.json").unlink(missing_ok=True)
+        with files.faults(self.path):
+            (self.path / f"{name}.json").unlink(missing_ok=True)
         files.fsync_dir(self.path)
         self._marks[name] = None
+
+    def _is_of_this_generation(self, mark: Mapping[str, Any]) -> bool:
+        return self.header is None or mark.get("of") == self.header.restore_id
 
     def mark_suspect(self, reason: str) -> None:
         """After a failed fsync: no start in this boot, for the page cache may show what is lost."""
@@ -251,32 +290,41 @@ class DataFolder:
             return set()
         return set(mark["members"])
 
-    def _is_leaving(self) -> bool:
+    @property
+    def is_leaving(self) -> bool:
         """Whether this member promised to leave its generation and is still the old member."""
         mark = self.mark("left")
-        return mark is not None and mark["member_id"] == self.member_id
+        return (
+            mark is not None
+            and mark["member_id"] == self.member_id
+            and self._is_of_this_generation(mark)
+        )
 
     # -- at open
 
-    def _tidy(self) -> None:
-        """Goes on where a kill interrupted, empties the spool, forgets what is old enough."""
-        if self._is_leaving():
+    def tidy(self) -> None:
+        """Goes on where a kill interrupted, empties the spool, forgets what is old enough.
+        NodeFault for a folder that is suspect since a failed write in this boot."""
+        suspect = self.mark("suspect")
+        if suspect is not None:
+            if suspect.get("boot_id") == _boot_id():
+                raise NodeFault(
+                    f"{self.path} is suspect since a failed write: {suspect.get('reason')}",
+                    hint="check the disk, reboot the machine, then start the node again",
+                )
+            self.clear_mark("suspect")
+        if self.is_leaving:
             if self.header is not None:
                 self.quarantine_generation()
             else:
                 self._finish_leaving()
-        suspect = self.mark("suspect")
-        if suspect is not None:
-            if suspect["boot_id"] == _boot_id():
-                raise NodeFault(
-                    f"{self.path} is suspect since a failed write: {suspect['reason']}",
-                    hint="check the disk, reboot the machine, then start the node again",
-                )
-            self.clear_mark("suspect")
-        shutil.rmtree(self.spool)
-        self.spool.mkdir(mode=0o700)
-        for kept in ("generations", "quarantine"):
-            self._forget_old(self.path / kept)
+        self._note_cluster()
+        with files.faults(self.spool):
+            shutil.rmtree(self.spool)
+            self.spool.mkdir(mode=0o700)
+        for kept in (self.generations, self.path / "quarantine"):
+            with files.faults(kept):
+                self._forget_old(kept)
 
     def _forget_old(self, folder: Path) -> None:
         current = self.header.folder_name if self.header else ""
@@ -287,90 +335,11 @@ class DataFolder:
                 shutil.rmtree(path)
 
 
-def _make(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is not a folder", hint="check node.data_dir")
-    if path.exists():
-        return
-    missing = path
-    with files.faults(path):
-        path.mkdir(mode=0o700, parents=True)
-    while missing != missing.parent:
-        missing = missing.parent
-        if os.access(missing, os.R_OK):
-            files.fsync_dir(missing)
-
-
-def _refuse_foreign(path: Path) -> None:
-    """A folder with other people's files is no place for ours."""
-    if (path / "node.json").exists():
-        return
-    marks = {"left.json", "frozen.json", "suspect.json", "contested.json", "parent_left.json"}
-    known = _KNOWN | set(_FOLDERS) | marks | {"heroctl.sock", "lost+found"}
-    foreign = sorted(p.name for p in path.iterdir() if p.name.removesuffix(".partial") not in known)
-    if foreign:
-        raise UsageError(
-            f"{path} is not empty and no data folder of HeroCtl: it holds {foreign[0]}",
-            hint="give node.data_dir an empty folder",
-        )
-
-
-def _new_member_id() -> str:
-    return secrets.token_hex(16)
+def _note_time(folder: Path) -> None:
+    """Marks a generation as put away now; the time it is kept counts from here."""
+    with files.faults(folder):
+        os.utime(folder)
 
 
 def _boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-
-
-def _identity(path: Path) -> Identity | None:
-    file = path / "node.json"
-    if not file.exists():
-        return None
-    value = _read_json(file)
-    if value.get("format", 0) > FORMAT:
-        raise UnsupportedVersion(
-            f"{file} has format {value['format']}, this release reads up to {FORMAT}",
-            hint="install the release that wrote it, or a newer one",
-        )
-    try:
-        return Identity(value["node_name"], value["member_id"], value["cluster_name"])
-    except KeyError as error:
-        raise Damaged(f"{file} lacks {error}") from error
-
-
-def _new_identity(path: Path, node_name: str, cluster_name: str) -> Identity:
-    identity = Identity(node_name, _new_member_id(), cluster_name)
-    _write_identity(path, identity)
-    return identity
-
-
-def _write_identity(path: Path, identity: Identity) -> None:
-    value = {
-        "format": FORMAT,
-        "node_name": identity.node_name,
-        "member_id": identity.member_id,
-        "cluster_name": identity.cluster_name,
-    }
-    _write_json(path / "node.json", value)
-
-
-def _read_header(file: Path) -> Header:
-    try:
-        return header_from(_read_json(file))
-    except ValueError as error:
-        raise Damaged(f"{file}: {error}") from error
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    files.write_atomic(path, json.dumps(value, indent=1, sort_keys=True).encode())
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(files.read_private(path, max_bytes=_JSON_BYTES))
-    except ValueError as error:
-        raise Damaged(f"{path} is no JSON: {error}") from error
-    if not isinstance(value, dict):
-        raise Damaged(f"{path} is no JSON object")
-    return value

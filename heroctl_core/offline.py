@@ -1,0 +1,232 @@
+"""A stopped data folder without a server: save it, or restore an archive into it.
+
+The offline half of control_plane.py: here the adapters are picked and handed down. The folder is
+locked while it is looked at; Busy names the process that has it.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from .backup.save import Snapshot, counts_of, write_view
+from .clock import Clock, SystemClock
+from .codec import unpack
+from .crypto.keys import BackupKey, generate_key_file, load_key_file
+from .crypto.sealed import Keyring
+from .errors import NoKey, UsageError
+from .raft.folder import DataFolder
+from .raft.restore_target import FolderTarget
+from .raft.stored import read_stored
+from .recovery.plan import Options, Peer, RestorePlan
+from .recovery.restore import Probe, Restore, RestoreReport, Step
+from .snapshot.archive import open_archive
+from .snapshot.manifest import ManifestHeader
+from .state.secrets import KEYRING_KEY
+
+CLUSTER_KEY: Final = "cluster.key"
+
+__all__ = [
+    "Local",
+    "OfflineRestore",
+    "OfflineSnapshot",
+    "Options",
+    "Peer",
+    "RestorePlan",
+    "RestoreReport",
+    "open_restore",
+    "save",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Local:
+    """What this machine says about its node. `keys` are the given backup keys, the first encrypts;
+    `wrapping` is the key of secrets.key_file. Names and address are those of the configuration,
+    None where there is none: the folder's count then."""
+
+    data_dir: Path
+    keys: Sequence[BackupKey] = ()
+    wrapping: BackupKey | None = None
+    node_name: str | None = None
+    cluster_name: str | None = None
+    address: str | None = None
+    peers: Mapping[str, str] = field(default_factory=dict)  # name: address
+
+    def all_keys(self) -> list[BackupKey]:
+        """Every key that may open the folder's keyring."""
+        found = [*self.keys, *([self.wrapping] if self.wrapping else [])]
+        path = self.data_dir / CLUSTER_KEY
+        if path.exists():
+            found.append(load_key_file(path))
+        return found
+
+    def wrapping_key(self) -> BackupKey | None:
+        """The key that the node will open its keyring with, as control_plane.py picks it."""
+        path = self.data_dir / CLUSTER_KEY
+        if self.wrapping is None and path.exists():
+            return load_key_file(path)
+        return self.wrapping
+
+
+@dataclass(frozen=True, slots=True)
+class OfflineSnapshot:
+    """A snapshot of a stopped folder. `uncommitted` entries of the log follow the saved state, or
+    are in it when that was asked for."""
+
+    snapshot: Snapshot
+    uncommitted: int
+    included_uncommitted: bool
+
+
+def save(
+    local: Local,
+    target: Path | str | BinaryIO,
+    *,
+    spool_dir: Path | None = None,
+    include_uncommitted: bool = False,
+    encrypted: bool = True,
+    overwrite: bool = False,
+    clock: Clock | None = None,
+) -> OfflineSnapshot:
+    """A verified archive of a stopped folder, which is not changed. `spool_dir` is for files under
+    way, by default beside the target. UsageError, Busy, Damaged, NoKey, WrongKey, FileFault."""
+    started_s = time.monotonic()
+    clock = clock or SystemClock()
+    if encrypted and not local.keys:
+        raise NoKey("an archive needs a backup key: give --key-file")
+    folder = DataFolder.open_existing(local.data_dir)
+    try:
+        header = folder.header
+        if header is None:
+            raise UsageError(f"{folder.path} holds no state yet", hint="check --data-dir")
+        stored = read_stored(
+            folder.generation_folder, header, include_uncommitted=include_uncommitted
+        )
+        view = stored.machine.view()
+        row = view.get("keyring", KEYRING_KEY)
+        saved = write_view(
+            target,
+            view,
+            ManifestHeader(
+                cluster_name=folder.identity.cluster_name,
+                cluster_id=header.cluster_id,
+                lineage=tuple((g.number, g.restore_id) for g in header.lineage),
+                epoch=view.epoch,
+                revision=view.revision,
+                raft_index=stored.index,
+                raft_term=stored.term,
+                created_ms=clock.time_ms(),
+                time_ms=view.time_ms,
+                node=folder.identity.node_name,
+                stale=True,  # nobody confirmed that this copy is complete
+            ),
+            local.keys[0] if encrypted else None,
+            None if row is None else Keyring.unwrap(unpack(row)["wrapped"], local.all_keys()),
+            spool_dir or _beside(target),
+            overwrite=overwrite,
+        )
+    finally:
+        folder.close()
+    snapshot = Snapshot(
+        size_bytes=saved.size_bytes,
+        sha256=saved.sha256,
+        revision=view.revision,
+        stale=True,
+        counts=counts_of(view),
+        duration_s=time.monotonic() - started_s,
+    )
+    return OfflineSnapshot(snapshot, stored.uncommitted, include_uncommitted)
+
+
+def _beside(target: Path | str | BinaryIO) -> Path:
+    is_path = isinstance(target, str | Path)
+    return Path(target).absolute().parent if is_path else Path(tempfile.gettempdir())
+
+
+class OfflineRestore:
+    """A restore that is planned and waits for the operator's yes; the folder is locked."""
+
+    def __init__(self, restore: Restore, plan: RestorePlan) -> None:
+        self._restore = restore
+        self.plan = plan
+
+    def execute(self, step: Step = lambda _: None) -> RestoreReport:
+        """Does it; RecoveryError when the plan has refusals."""
+        return self._restore.execute(self.plan, step)
+
+
+@contextmanager
+def open_restore(
+    archive_path: Path,
+    local: Local,
+    options: Options,
+    *,
+    probe: Probe,
+    encrypted: bool = True,
+    clock: Clock | None = None,
+) -> Iterator[OfflineRestore]:
+    """The planned restore of an archive into a folder that is stopped, or not there yet. Leaving
+    the block without `execute` changes nothing."""
+    opened: list[DataFolder] = []
+
+    def open_folder(make: Callable[[], DataFolder]) -> DataFolder:
+        opened.append(make())
+        return opened[0]
+
+    exists = (local.data_dir / "node.json").exists()
+    keys = local.all_keys()
+    try:
+        folder = open_folder(lambda: DataFolder.open_existing(local.data_dir)) if exists else None
+        with open_archive(archive_path, keys, allow_unencrypted=not encrypted) as archive:
+            head = archive.manifest.header
+            node_name, cluster_name = _names(local, folder, head)
+            target = FolderTarget(
+                folder,
+                lambda: open_folder(
+                    lambda: DataFolder.open(
+                        local.data_dir, node_name=node_name, cluster_name=cluster_name
+                    )
+                ),
+                node_name=node_name,
+                cluster_name=cluster_name,
+                address=local.address,
+                wrapping=lambda: _wrapping(local, keys),
+            )
+            restore = Restore(
+                archive,
+                str(archive_path),
+                target,
+                keys,
+                options,
+                clock or SystemClock(),
+                probe,
+                peers=tuple(local.peers.values()),
+            )
+            yield OfflineRestore(restore, restore.plan())
+    finally:
+        for folder in opened:
+            folder.close()
+
+
+def _names(local: Local, folder: DataFolder | None, head: ManifestHeader) -> tuple[str, str]:
+    """Node and cluster name: the folder's, else the configuration's, else the archive's."""
+    if folder is not None:
+        return folder.identity.node_name, folder.identity.cluster_name
+    return local.node_name or "node-1", local.cluster_name or head.cluster_name
+
+
+def _wrapping(local: Local, keys: Sequence[BackupKey]) -> BackupKey:
+    """The key that this node will open its keyring with. Without any it gets one of its own, as an
+    embedded node does at its first start."""
+    key = local.wrapping_key()
+    if key is not None:
+        return key
+    if keys:
+        return keys[0]
+    return generate_key_file(local.data_dir / CLUSTER_KEY)

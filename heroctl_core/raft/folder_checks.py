@@ -1,0 +1,87 @@
+"""What is checked before a data folder is used, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+from .. import files
+from ..errors import Damaged, UnsupportedVersion, UsageError
+from . import header as headers
+from .header import Header, header_from
+from .identity import FILE
+from .json_file import read_json
+
+FOLDERS: Final = ("generations", "quarantine", "backups", "spool")
+_MARKS: Final = ("left", "frozen", "suspect", "contested", "parent_left")
+_KNOWN: Final = {
+    *("lock", FILE, "CURRENT", "receipt.json", "cluster.key", "token"),
+    *("heroctl.sock", "lost+found"),
+    *FOLDERS,
+    *(f"{name}.json" for name in _MARKS),
+}
+
+
+def make_folder(path: Path) -> None:
+    """Makes the data folder where there is none, durable with its parents."""
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is not a folder", hint="check node.data_dir")
+    if path.exists():
+        return
+    missing = path
+    with files.faults(path):
+        path.mkdir(mode=0o700, parents=True)
+    while missing != missing.parent:
+        missing = missing.parent
+        if os.access(missing, os.R_OK):
+            files.fsync_dir(missing)
+
+
+def refuse_foreign(path: Path) -> None:
+    """A folder with other people's files is no place for ours."""
+    if (path / FILE).exists():
+        return
+    foreign = sorted(
+        p.name for p in path.iterdir() if p.name.removesuffix(".partial") not in _KNOWN
+    )
+    if foreign:
+        raise UsageError(
+            f"{path} is not empty and no data folder of HeroCtl: it holds {foreign[0]}",
+            hint="give node.data_dir an empty folder",
+        )
+
+
+def refuse_orphans(path: Path) -> None:
+    """Without node.json nobody knows whose data this is: never a new member beside it."""
+    if (path / "CURRENT").exists():
+        raise Damaged(
+            f"{path / FILE} is missing, but the folder holds a generation",
+            hint="put the file back from a backup, or move the data folder away and let this "
+            "node join as a new member",
+        )
+
+
+def read_current(file: Path) -> str:
+    """The folder name in CURRENT; it names a folder beside it and nothing else."""
+    with files.faults(file):
+        name = file.read_bytes()[:200].decode(errors="replace").strip()
+    if not name or "/" in name or name.startswith("."):
+        raise Damaged(f"{file} does not hold the name of a generation: {name!r}")
+    return name
+
+
+def read_header(file: Path) -> Header:
+    value = read_json(file) if file.exists() else None
+    if value is None:
+        raise Damaged(f"{file} is missing", hint="restore a snapshot, or rejoin as a new member")
+    number = value.get("format")
+    if type(number) is int and number > headers.FORMAT:
+        raise UnsupportedVersion(
+            f"{file} has format {number}, this release reads up to {headers.FORMAT}",
+            hint="install the release that wrote it, or a newer one",
+        )
+    try:
+        return header_from(value)
+    except ValueError as error:
+        raise Damaged(f"{file}: {error}") from error
