@@ -10,7 +10,7 @@ import os
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Self
 
 from .backup.save import Snapshots
 from .catalogue.access import OPERATOR, Actor
@@ -18,9 +18,10 @@ from .catalogue.catalogue import Catalogue
 from .catalogue.keyring import KeyringSource
 from .clock import SystemClock
 from .config.model import Backup, Cluster, Config, Node
-from .crypto.keys import BackupKey, generate_key_file, load_key_file
-from .errors import ConfigError, UsageError
+from .crypto.sealed import Keyring
+from .errors import UsageError
 from .lifecycle import Lifecycle
+from .node_keys import read_node_keys
 from .raft.folder import DataFolder
 from .raft.runtime import RaftSettings, Runtime
 from .server.port import Status
@@ -30,8 +31,6 @@ from .state.rows import KINDS
 
 if TYPE_CHECKING:
     from .server.http import ApiServer
-
-CLUSTER_KEY: Final = "cluster.key"
 
 
 class ControlPlane:
@@ -48,14 +47,14 @@ class ControlPlane:
             config.node.data_dir, node_name=config.node.name, cluster_name=config.cluster.name
         )
         try:
-            self._keys = _keys(config, self._folder)
+            self._keys = read_node_keys(config, self._folder.path)
             _check_first_start(config, self._folder, alone=alone, bootstrap=bootstrap)
             settings = _settings(config, self._keys.wrapping.key_id, alone=alone)
             self._runtime = Runtime(self._folder, settings, clock)
         except BaseException:
             self._folder.close()
             raise
-        catalogue = Catalogue(self._runtime, lambda: self._keyring.current(), clock)
+        catalogue = Catalogue(self._runtime, self._seals, clock)
         self._keyring = KeyringSource(self._runtime, catalogue.writer, self._keys.all)
         self._catalogue = catalogue
         self.jobs = catalogue.jobs
@@ -73,7 +72,7 @@ class ControlPlane:
             cluster=config.cluster.name,
             node=config.node.name,
         )
-        self.lifecycle = Lifecycle(self._runtime, self._folder, self._keys, self.snapshot, clock)
+        self.lifecycle = Lifecycle(self._runtime, self._folder, self._keys, config, clock)
         self._runtime.start()
 
     @classmethod
@@ -156,6 +155,9 @@ class ControlPlane:
     ) -> None:
         self.close()
 
+    def _seals(self) -> Keyring:
+        return self._keyring.current()
+
     def _serve_socket(self) -> None:
         from .server.http import ApiServer  # aiohttp, only where it is needed
 
@@ -163,36 +165,7 @@ class ControlPlane:
         self._api.start()
 
 
-class _Keys:
-    """The backup keys, and the key that wraps the keyring; `all` open what an archive brought."""
-
-    def __init__(self, backup: list[BackupKey], wrapping: BackupKey) -> None:
-        self.backup = backup
-        self.wrapping = wrapping
-        self.all = [wrapping, *(k for k in backup if k.key_id != wrapping.key_id)]
-
-
-def _keys(config: Config, folder: DataFolder) -> _Keys:
-    backup = [load_key_file(path) for path in config.backup.encryption_key_file]
-    if config.secrets.key_file is not None:
-        return _Keys(backup, load_key_file(config.secrets.key_file))
-    if backup:
-        return _Keys(backup, backup[0])
-    if config.raft.peers:
-        raise ConfigError(
-            "a cluster of several nodes needs a key that all of them have: "
-            "backup.encryption_key_file or secrets.key_file",
-            hint="heroctl key generate FILE, then copy it to each node",
-        )
-    path = folder.path / CLUSTER_KEY
-    if not path.exists():
-        generate_key_file(path)
-    return _Keys(backup, load_key_file(path))
-
-
-def _check_first_start(
-    config: Config, folder: DataFolder, *, alone: bool, bootstrap: bool
-) -> None:
+def _check_first_start(config: Config, folder: DataFolder, *, alone: bool, bootstrap: bool) -> None:
     """A lost disk looks like a first start: a lone server makes a cluster only when told to."""
     if folder.header is None and config.expected_voters == 1 and not (alone or bootstrap):
         raise UsageError(

@@ -1,31 +1,144 @@
-"""Changes of generation of a node that runs: the forced bootstrap of the guide's scenario 1."""
+"""Changes of generation of a node that runs: the forced bootstrap of the guide's scenario 1.
+
+The server is up, read-only, without a quorum. It freezes first – no votes, acknowledgements or
+elections in the old generation from then on –, restores into its own folder and goes on in the new
+generation, all in one process. Until CURRENT is changed an error lets the old generation go on.
+"""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from .clock import Clock
+from .config.model import Config
+from .errors import NodeFault, RecoveryError
+from .node_keys import NodeKeys
+from .raft.port import Mode
 
 if TYPE_CHECKING:
-    from .backup.save import Snapshots
     from .raft.folder import DataFolder
     from .raft.runtime import Runtime
+    from .recovery.plan import Peer, RestorePlan
+    from .recovery.restore import Restore, RestoreReport
     from .server.port import Report, RestoreOptions
+
+_CALL_S: Final = 30.0
+_SERVES_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedOnly:
+    """The report of a dry run: nothing was changed."""
+
+    plan: RestorePlan
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API answers."""
+        from .recovery.restore import shown_plan
+
+        return {**shown_plan(self.plan), "dry_run": True}
 
 
 class Lifecycle:
-    """What the server's socket may ask of the node it belongs to."""
+    """What the server's socket may ask of the node that it belongs to."""
 
     def __init__(
-        self, runtime: Runtime, folder: DataFolder, keys: Any, snapshots: Snapshots, clock: Clock
+        self, runtime: Runtime, folder: DataFolder, keys: NodeKeys, config: Config, clock: Clock
     ) -> None:
         self._runtime = runtime
         self._folder = folder
         self._keys = keys
-        self._snapshots = snapshots
+        self._config = config
         self._clock = clock
 
     def force_bootstrap(self, archive: Path, options: RestoreOptions) -> Report:
         """See server.port.Lifecycle."""
-        raise AssertionError("written with recovery/restore.py")
+        from .snapshot.archive import open_archive
+
+        self._refuse_quorum()
+        with open_archive(
+            archive, self._keys.all, allow_unencrypted=not options.encrypted
+        ) as opened:
+            opened.verify()
+            restore = self._restore(opened, archive.name, options)
+            if options.dry_run:
+                return PlannedOnly(restore.plan())
+            return self._restore_frozen(restore)
+
+    def _restore_frozen(self, restore: Restore) -> RestoreReport:
+        self._runtime.call(lambda: self._runtime.freeze("forced bootstrap")).result(_CALL_S)
+        before = self._folder.header
+        try:
+            report = restore.execute(restore.plan())
+        finally:
+            # Whatever CURRENT names now is what the node serves; without a change it is as before.
+            self._runtime.call(self._runtime.thaw).result(_CALL_S)
+        if self._folder.header != before:
+            self._wait_until_it_serves()
+        return report
+
+    def _refuse_quorum(self) -> None:
+        mode = self._runtime.status().mode
+        if mode in (Mode.NORMAL, Mode.DEGRADED):
+            raise RecoveryError(
+                "this node has a quorum, so nothing has to be forced",
+                hint="a forced bootstrap is for a quorum that is lost for good; to go back to a "
+                "snapshot, stop all nodes and restore on one of them",
+            )
+
+    def _restore(self, opened: Any, name: str, options: RestoreOptions) -> Restore:
+        from .raft.restore_target import FolderTarget
+        from .recovery.plan import Options
+        from .recovery.restore import Restore
+
+        config = self._config
+        target = FolderTarget(
+            self._folder,
+            lambda: self._folder,
+            node_name=config.node.name,
+            cluster_name=config.cluster.name,
+            address=self._runtime.address,
+            wrapping=lambda: self._keys.wrapping,
+        )
+        chosen = Options(
+            force_bootstrap=True,
+            confirm_cluster=options.confirm_cluster,
+            expect_sha256=options.expect_sha256,
+        )
+        peers = sorted(config.raft.peers.values())
+        return Restore(
+            opened, name, target, self._keys.all, chosen, self._clock, self._probe, peers
+        )
+
+    def _probe(self, addresses: Sequence[str]) -> list[Peer]:
+        return probe_peers(addresses, self._config.cluster.name)
+
+    def _wait_until_it_serves(self) -> None:
+        until = time.monotonic() + _SERVES_S
+        while time.monotonic() < until:
+            status = self._runtime.status()
+            if status.mode in (Mode.NORMAL, Mode.DEGRADED) and status.role == "leader":
+                return
+            if status.fencing == "contested":
+                raise RecoveryError(
+                    "; ".join(status.warnings) or "an older generation still serves",
+                    hint="stop the nodes that it names, then start this node first",
+                )
+            time.sleep(0.02)
+        raise NodeFault(f"the restored node does not serve after {_SERVES_S:g} s")
+
+
+def probe_peers(addresses: Sequence[str], cluster_name: str) -> list[Peer]:
+    """Who answers at the addresses, as the plan of a restore wants to know it."""
+    from .raft.probe import probe
+    from .recovery.plan import Peer
+
+    return [
+        Peer(address, hello.name, hello.cluster_id, hello.has_quorum, hello.lineage)
+        for address, hello in probe(addresses, cluster_name)
+        if hello.cluster_id
+    ]

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from ..clock import Clock
-from ..errors import HeroctlError, LogFault, NodeFault, ReadOnly, WrongKey
+from ..errors import HeroctlError, LogFault, NodeFault, ReadOnly, RecoveryError, WrongKey
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
 from . import generation, presence
@@ -152,20 +152,21 @@ class Runtime:
     # -- for a forced bootstrap of a running node (recovery.md); on the engine's thread
 
     def freeze(self, reason: str) -> None:
-        """Takes no part in this generation from now on, durably."""
+        """Takes no part in this generation from now on, durably. RecoveryError with a quorum."""
+        node = self._node
+        if node is None:
+            raise RecoveryError("this node has not joined a cluster yet")
+        if node.may_vote and node.has_quorum():
+            raise RecoveryError("this node has a quorum again", hint="nothing has to be forced")
         self._folder.set_mark("frozen", {"reason": reason})
         self._frozen = reason
-        if self._node is not None:
-            self._node.suspend(reason)
+        node.suspend(reason)
+        node.log.sync_commit()
         self._transport.close_all()
 
-    def unfreeze(self) -> None:
-        """Goes on in the old generation: nothing of the next one was written."""
-        self._folder.clear_mark("frozen")
-        self._reopen()
-
-    def change_generation(self) -> None:
-        """CURRENT names a new generation: go on there."""
+    def thaw(self) -> None:
+        """Goes on in the generation that CURRENT names: the next one, or the same after an
+        error."""
         self._folder.clear_mark("frozen")
         self._reopen()
 
@@ -221,7 +222,12 @@ class Runtime:
             if node.may_vote and node.has_quorum():
                 self._quorum_s = now
             self._find_candidates(node)
-        if self._frozen is None and self._contested is None:
+        if self._frozen is not None:
+            # A restore writes into the folder: whom we met and what we are is looked at again
+            # when it is done.
+            self._observed = observe(self, self._observed, now, self._clock.time_ms())
+            return
+        if self._contested is None:
             step = presence.decide(self._situation(now))
             if step.do is not Do.WAIT:
                 self._do(step, now)
