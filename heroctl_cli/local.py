@@ -13,6 +13,7 @@ import click
 
 from heroctl_core.config.model import DEFAULT_CONFIG_FILE, DEFAULT_DATA_DIR, Config
 from heroctl_core.crypto.keys import BackupKey, load_key_file
+from heroctl_core.offline import Local
 
 data_dir_option = click.option(
     "--data-dir",
@@ -33,12 +34,11 @@ unencrypted_option = click.option(
 
 
 @dataclass(frozen=True, slots=True)
-class Local:
+class Here:
     """What this machine says about its node. `config` is None where there is no file."""
 
     data_dir: Path
     key_files: tuple[Path, ...]
-    secrets_key_file: Path | None
     config: Config | None
 
     @property
@@ -50,8 +50,24 @@ class Local:
         """The keys of the key files; NoKey for a file that cannot be used."""
         return [load_key_file(path) for path in self.key_files]
 
+    def stopped(self) -> Local:
+        """The same for the offline half of the library: names, address and peers included."""
+        config = self.config
+        if config is None:
+            return Local(self.data_dir, self.keys())
+        wrapping = config.secrets.key_file
+        return Local(
+            self.data_dir,
+            self.keys(),
+            wrapping=None if wrapping is None else load_key_file(wrapping),
+            node_name=config.node.name,
+            cluster_name=config.cluster.name,
+            address=config.raft.advertised,
+            peers=config.raft.peers,
+        )
 
-def resolve(data_dir: Path | None, key_files: tuple[Path, ...] = ()) -> Local:
+
+def resolve(data_dir: Path | None, key_files: tuple[Path, ...] = ()) -> Here:
     """Data folder and key files of this machine's node."""
     config = _config()
     named = os.environ.get("HEROCTL_KEY_FILE")
@@ -61,7 +77,7 @@ def resolve(data_dir: Path | None, key_files: tuple[Path, ...] = ()) -> Local:
         key_files = config.backup.encryption_key_file
     if data_dir is None:
         data_dir = config.node.data_dir if config is not None else DEFAULT_DATA_DIR
-    return Local(data_dir, key_files, config.secrets.key_file if config else None, config)
+    return Here(data_dir, key_files, config)
 
 
 def _config() -> Config | None:

@@ -12,12 +12,15 @@ from typing import Any
 
 import click
 
+from heroctl_core import offline
 from heroctl_core.client import Client, Received, Sink, path_of
 from heroctl_core.errors import Damaged, Unreachable, UsageError
 from heroctl_core.files import AtomicFile
+from heroctl_core.offline import Local
 from heroctl_core.snapshot.archive import open_archive, outline
 
 from .. import archives, connection, local, output
+from .restore import restore
 
 
 @click.command("save", help="Save the cluster's state to FILE; - is stdout.")
@@ -52,7 +55,13 @@ def _save(
         if addr or not here.has_node:
             raise
         output.say(f"no node answers: saving from the stopped folder {here.data_dir}")
-        raise UsageError(f"offline {include_uncommitted}") from None
+        summary: Mapping[str, Any] = _save_offline(
+            here.stopped(),
+            file,
+            overwrite=overwrite,
+            encrypted=not unencrypted,
+            include_uncommitted=include_uncommitted,
+        )
     else:
         with client:
             summary = _save_online(client, file, overwrite=overwrite, unencrypted=unencrypted)
@@ -80,6 +89,30 @@ def _save_online(
             return summary
     with AtomicFile(file, overwrite=overwrite) as target:
         return receive(target, target.fd)
+
+
+def _save_offline(
+    stopped: Local, file: str, *, overwrite: bool, encrypted: bool, include_uncommitted: bool
+) -> dict[str, Any]:
+    """The summary of an archive of the stopped folder."""
+    done = offline.save(
+        stopped,
+        sys.stdout.buffer if file == "-" else file,
+        include_uncommitted=include_uncommitted,
+        encrypted=encrypted,
+        overwrite=overwrite,
+    )
+    if done.uncommitted:
+        which = "are in it" if include_uncommitted else "are not in it (--include-uncommitted)"
+        output.warn(f"{done.uncommitted} entries of the log that were not seen committed {which}")
+    saved = done.snapshot
+    return {
+        "size_bytes": saved.size_bytes,
+        "sha256": saved.sha256,
+        "revision": saved.revision,
+        "stale": saved.stale,
+        "counts": dict(saved.counts),
+    }
 
 
 def _check(received: Received, descriptor: int) -> None:
@@ -136,5 +169,5 @@ def _verify(file: Path, key_files: tuple[Path, ...], *, unencrypted: bool) -> No
 command = click.Group(
     "snapshot",
     help="Save, look into, verify and restore the cluster's state.",
-    commands=[_save, _inspect, _verify],
+    commands=[_save, _inspect, _verify, restore],
 )

@@ -1,0 +1,187 @@
+"""`heroctl snapshot restore`: into a stopped folder, or by a running node without a quorum.
+
+Plan first: it is shown, refused or confirmed before anything changes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import click
+
+from heroctl_core import offline
+from heroctl_core.client import Client, first_reachable, path_of
+from heroctl_core.errors import Busy, Unreachable, UsageError
+from heroctl_core.files import faults
+from heroctl_core.lifecycle import probe_peers
+from heroctl_core.recovery.restore import shown_plan
+
+from .. import local, output, restores
+
+
+@click.command("restore", help="Bring the state in FILE back; - is stdin.")
+@click.argument("file")
+@click.option(
+    "--force-bootstrap",
+    is_flag=True,
+    help="The cluster has lost its quorum for good: this node goes on alone, the others follow.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan, change nothing.")
+@click.option("--yes", is_flag=True, help="Do not ask; needs --confirm-cluster.")
+@click.option("--confirm-cluster", metavar="NAME", help="The cluster's name, as typed by you.")
+@click.option("--expect-sha256", metavar="HEX", help="Refuse any other file.")
+@click.option("--revoke-tokens", is_flag=True, help="End every token that is in the archive.")
+@local.data_dir_option
+@local.key_file_option
+@local.unencrypted_option
+@output.output_option
+def restore(
+    file: str,
+    confirm_cluster: str | None,
+    expect_sha256: str | None,
+    data_dir: Path | None,
+    key_files: tuple[Path, ...],
+    *,
+    force_bootstrap: bool,
+    dry_run: bool,
+    yes: bool,
+    revoke_tokens: bool,
+    unencrypted: bool,
+) -> None:
+    options = offline.Options(
+        force_bootstrap=force_bootstrap,
+        confirm_cluster=confirm_cluster,
+        expect_sha256=expect_sha256,
+        revoke_tokens=revoke_tokens,
+    )
+    here = local.resolve(data_dir, key_files)
+    with _as_file(file) as archive:
+        client = _running_node(here) if force_bootstrap else None
+        if client is not None:
+            with client:
+                report = _by_node(
+                    client, archive, options, dry_run=dry_run, yes=yes, unencrypted=unencrypted
+                )
+        else:
+            report = _offline(
+                archive, here, options, dry_run=dry_run, yes=yes, unencrypted=unencrypted
+            )
+    report["archive"] = file
+    output.emit(report, text=lambda: _tell(report, dry_run=dry_run))
+
+
+def _tell(report: dict[str, Any], *, dry_run: bool) -> None:
+    if dry_run:
+        restores.tell_plan(report)
+        output.say("dry run: nothing was changed")
+    else:
+        restores.tell_report(report)
+
+
+def _decide(plan: dict[str, Any], options: offline.Options, *, dry_run: bool, yes: bool) -> None:
+    """Returns when the plan may be executed, or only shown."""
+    for warning in plan["warnings"]:
+        output.warn(warning)
+    if plan["refusals"] and dry_run:
+        restores.tell_plan(plan, err=True)
+    restores.refuse(plan)
+    if not dry_run:
+        restores.confirm(plan, yes=yes, confirm_cluster=options.confirm_cluster)
+
+
+def _offline(
+    archive: Path,
+    here: local.Here,
+    options: offline.Options,
+    *,
+    dry_run: bool,
+    yes: bool,
+    unencrypted: bool,
+) -> dict[str, Any]:
+    """The report of a restore into a stopped folder, or of its dry run the plan."""
+    stopped = here.stopped()
+    name = stopped.cluster_name or ""
+    try:
+        with offline.open_restore(
+            archive,
+            stopped,
+            options,
+            probe=lambda addresses: probe_peers(addresses, name),
+            encrypted=not unencrypted,
+        ) as opened:
+            plan = shown_plan(opened.plan)
+            _decide(plan, options, dry_run=dry_run, yes=yes)
+            return plan if dry_run else opened.execute(_progress).to_json()
+    except Busy as error:
+        raise Busy(
+            error.message,
+            hint="stop it first: sudo systemctl stop heroctl-server; if the cluster has lost its"
+            " quorum for good, the running node does it: --force-bootstrap",
+        ) from error
+
+
+def _by_node(
+    client: Client,
+    archive: Path,
+    options: offline.Options,
+    *,
+    dry_run: bool,
+    yes: bool,
+    unencrypted: bool,
+) -> dict[str, Any]:
+    """The report of a forced bootstrap by the node that runs on the folder."""
+    query: dict[str, object] = {
+        "confirm_cluster": options.confirm_cluster,
+        "expect_sha256": options.expect_sha256,
+        "revoke_tokens": options.revoke_tokens or None,
+        "unencrypted": unencrypted or None,
+    }
+
+    def ask(*, only_plan: bool) -> dict[str, Any]:
+        with faults(archive), archive.open("rb") as source:
+            size = archive.stat().st_size
+            told = {**query, "dry_run": only_plan or None}
+            body: dict[str, Any] = client.upload(path_of("restore"), told, source, size).body
+            return body
+
+    output.say(f"the node at {client.target} runs: it does the work")
+    plan = ask(only_plan=True)
+    _decide(plan, options, dry_run=dry_run, yes=yes)
+    return plan if dry_run else ask(only_plan=False)
+
+
+def _running_node(here: local.Here) -> Client | None:
+    """A client of the node that holds the data folder, None when none answers there."""
+    path = here.config.socket_path() if here.config else here.data_dir / "heroctl.sock"
+    if here.config is not None and here.config.node.data_dir != here.data_dir:
+        path = here.data_dir / "heroctl.sock"  # another folder than the configured one
+    try:
+        return first_reachable([f"unix:{path}"])
+    except Unreachable:
+        return None
+
+
+def _progress(step: str) -> None:
+    if sys.stderr.isatty():
+        output.say(f"{step} ...")
+
+
+@contextmanager
+def _as_file(file: str) -> Iterator[Path]:
+    """The archive as a file; what comes through a pipe is kept for as long as it is needed."""
+    if file != "-":
+        yield Path(file)
+        return
+    if sys.stdin.isatty():
+        raise UsageError("stdin is a terminal", hint="give a FILE, or a pipe before it")
+    with TemporaryDirectory(prefix="heroctl-") as folder:
+        path = Path(folder) / "stdin"
+        with faults(path), path.open("xb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield path

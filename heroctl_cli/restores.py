@@ -1,0 +1,115 @@
+"""How a restore is shown and confirmed: the same for a stopped folder and for a running node.
+
+What comes in is the plan or the report as JSON (recovery/restore.py), so both look alike.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Final
+
+import click
+
+from heroctl_core.errors import RecoveryError, UsageError
+
+from . import output
+
+_UNITS: Final = ((86_400, "days"), (3600, "hours"), (60, "minutes"))
+
+
+def age(seconds: int) -> str:
+    """How long ago, in the largest unit of which there are at least two."""
+    for size, name in _UNITS:
+        if seconds >= 2 * size:
+            return f"{seconds // size} {name}"
+    return f"{seconds} seconds"
+
+
+def confirm(plan: dict[str, Any], *, yes: bool, confirm_cluster: str | None) -> None:
+    """Returns when the operator means this cluster; UsageError otherwise, and nothing is done."""
+    name = plan["cluster"]
+    if yes and confirm_cluster is not None:
+        if confirm_cluster != name:
+            raise UsageError(f"--confirm-cluster says {confirm_cluster}, this is cluster {name}")
+        return
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "there is no terminal to ask on: nothing was changed",
+            hint=f"say --yes --confirm-cluster {name}",
+        )
+    tell_plan(plan, err=True)
+    typed = click.prompt(f"type the cluster's name ({name}) to restore", err=True)
+    if typed.strip() != name:
+        raise UsageError(f"{typed.strip()!r} is not {name}: nothing was changed")
+
+
+def refuse(plan: dict[str, Any]) -> None:
+    """RecoveryError (exit 9) with the first refusal of a plan; the others go to stderr."""
+    for refusal in plan["refusals"][1:]:
+        output.say(f"also refused: {refusal['message']}")
+    for refusal in plan["refusals"][:1]:
+        raise RecoveryError(refusal["message"], hint=refusal["hint"])
+
+
+def tell_plan(plan: dict[str, Any], *, err: bool = False) -> None:
+    """What the restore would do."""
+    facts = {
+        "archive": plan["archive"],
+        "saved": f"{plan['archive_created_at']} on {plan['archive_node']}",
+        "age": age(plan["age_s"]),
+        "sha256": plan["archive_sha256"],
+        "cluster": f"{plan['cluster']} ({plan['cluster_id']})",
+        "generation": f"{plan['generation']} (restore id {plan['restore_id']})",
+        "brings back": _included(plan["counts"]),
+    }
+    for name, value in facts.items():
+        click.echo(f"{name:<12} {value}", err=err)
+    for line in _changes(plan):
+        click.echo(line, err=err)
+
+
+def tell_report(report: dict[str, Any]) -> None:
+    """What the restore did, and what to type next."""
+    done = "finished an interrupted restore" if report["finished"] else "restored"
+    click.echo(f"{done}: cluster {report['cluster']}, generation {report['generation']}")
+    click.echo(f"included: {_included(report['counts'])}")
+    click.echo(f"the archive is {age(report['age_s'])} old: {report['archive_created_at']}")
+    for line in _changes(report):
+        click.echo(line)
+    if report["safety_copy"]:
+        click.echo(f"safety copy of the state before: {report['safety_copy']}")
+    elif report["no_safety_copy"]:
+        click.echo(f"no safety copy of the state before: {report['no_safety_copy']}")
+    click.echo("next:")
+    for step in report["next_steps"]:
+        click.echo(f"  {step}")
+
+
+def _included(counts: dict[str, int]) -> str:
+    return (
+        f"{counts['jobs']} jobs, {counts['secrets']} secrets,"
+        f" {counts['acl_rules']} acl rules, {counts['nodes']} nodes"
+    )
+
+
+def _changes(plan: dict[str, Any]) -> list[str]:
+    """What is lost, what comes back to life, and what an archive never has."""
+    lines = []
+    for loss in plan["lost"]:
+        words = [
+            f"{loss[key]} {text}"
+            for key, text in (
+                ("dropped", "only in the state before: lost"),
+                ("changed", "changed since: go back"),
+                ("returned", "only in the archive: come back"),
+            )
+            if loss[key]
+        ]
+        lines.append(f"{loss['kind']}: {', '.join(words)}")
+    if plan["revived_tokens"]:
+        lines.append(
+            f"{plan['revived_tokens']} tokens that were revoked or not known here are valid again;"
+            " --revoke-tokens ends them all"
+        )
+    lines.append(f"not in an archive: {', '.join(plan['not_in_archive'])}")
+    return lines
