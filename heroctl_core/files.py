@@ -27,8 +27,8 @@ _HINTS: Final = {
     errno.ENOSPC: "free some space or choose another folder, then run it again",
     errno.EDQUOT: "the quota of this user is used up: free some space, then run it again",
     errno.EROFS: "the file system is mounted read-only: choose another folder",
-    errno.EACCES: "run it as the user who may write there, or choose another folder",
-    errno.EPERM: "run it as the user who may write there, or choose another folder",
+    errno.EACCES: "run it as the user it belongs to, or choose another path",
+    errno.EPERM: "run it as the user it belongs to, or choose another path",
     errno.ENOENT: "check the path",
     errno.EIO: "the disk reports errors: look at the kernel's log and use another disk",
 }
@@ -108,7 +108,7 @@ class AtomicFile:
             fsync_dir(self.path.parent)
 
     def _create(self) -> int:
-        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         try:
             fd = os.open(self.partial, flags, self._mode)
         except FileExistsError:

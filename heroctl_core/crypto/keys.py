@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.keywrap import (
 )
 
 from .. import limits
-from ..errors import FileFault, NoKey
+from ..errors import FileFault, NoKey, UsageError
 from ..files import read_private, write_atomic
 
 KEY_BYTES: Final = 32
@@ -112,14 +112,20 @@ def load_key_file(path: Path | str, environ: Mapping[str, str] | None = None) ->
         # systemd's folder is private itself, and its files have systemd's mode.
         text = read_private(found, max_bytes=limits.KEY_FILE_BYTES, any_mode=found != Path(path))
     except FileFault as error:
-        raise NoKey(f"key file {error.message}", hint=error.hint) from error
+        is_missing = isinstance(error.__cause__, FileNotFoundError)
+        hint = f"make one with: heroctl key generate {path}" if is_missing else error.hint
+        raise NoKey(f"key file {error.message}", hint=hint) from error
     return BackupKey(_decoded(found, text), source=str(path))
 
 
 def generate_key_file(path: Path | str) -> BackupKey:
     """A new random key, in a new file of mode 0600; never in place of an existing file."""
     key = secrets.token_bytes(KEY_BYTES)
-    write_atomic(path, base64.b64encode(key) + b"\n", mode=0o600, overwrite=False)
+    try:
+        write_atomic(path, base64.b64encode(key) + b"\n", mode=0o600, overwrite=False)
+    except UsageError as error:
+        hint = "a key is never replaced, archives may need it: choose another name"
+        raise UsageError(error.message, hint=hint) from error
     return BackupKey(key, source=str(path))
 
 

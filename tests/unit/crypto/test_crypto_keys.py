@@ -79,9 +79,10 @@ def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_key_file(tmp_path: Path) -> None:
-    """It is NoKey and names the path."""
-    with pytest.raises(NoKey, match=r"backup\.key: no such file"):
+    """It is NoKey, names the path and says how to make one."""
+    with pytest.raises(NoKey, match=r"backup\.key: no such file") as caught:
         load_key_file(tmp_path / "backup.key", {})
+    assert caught.value.hint == f"make one with: heroctl key generate {tmp_path}/backup.key"
 
 
 def test_a_credential_of_systemd_wins(tmp_path: Path) -> None:
@@ -109,8 +110,9 @@ def test_a_generated_key_is_new_and_private(tmp_path: Path) -> None:
 def test_an_existing_key_is_never_replaced(tmp_path: Path) -> None:
     """A lost key is a lost backup."""
     path = key_file(tmp_path, TEXT)
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="exists already") as caught:
         generate_key_file(path)
+    assert "never replaced" in str(caught.value.hint)
     assert load_key_file(path, {}) == BackupKey(RAW)
 
 

@@ -120,6 +120,18 @@ def test_two_writers_of_one_file(tmp_path: Path) -> None:
     assert path.read_bytes() == b"first"
 
 
+def test_a_partial_file_that_was_exchanged(tmp_path: Path) -> None:
+    """Somebody else's file under our partial name is neither published nor dropped."""
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with pytest.raises(Busy), AtomicFile(path) as file:
+        file.write(b"ours")
+        file.partial.unlink()
+        file.partial.write_bytes(b"theirs")
+    assert path.read_bytes() == b"old"
+    assert (tmp_path / "a.partial").read_bytes() == b"theirs"
+
+
 def test_a_link_put_there_is_not_followed(tmp_path: Path) -> None:
     """NAME.partial and NAME as links (in /tmp) do not lead us to another file."""
     victim = tmp_path / "victim"
