@@ -112,13 +112,13 @@ class MainJob:
         title("Second act: the guide's ordinary restore, all disks intact")
         self.use("node-1")
         say("after the snapshot somebody breaks something:")
-        self.heroctl("job", "delete", "shop-web", "--yes")
+        self.heroctl("job", "delete", "pay-settlement", "--yes")
         document = "{kind: node, name: node-4, address: 10.66.6.6}"
         shown = f"echo '{document}' | heroctl node put -f -"
         self.heroctl("node", "put", "-f", "-", stdin=document, shown=shown)
         with self.cluster.nodes["node-1"].client() as client:
             broken = picture.differences(before, picture.take(client))
-        if broken != ["changed: nodes node-4", "missing: jobs shop-web"]:
+        if broken != ["changed: nodes node-4", "missing: jobs pay-settlement"]:
             raise StoryFailed(f"expected two broken rows, found: {broken}")
 
     def restore_as_the_guide_says(self) -> None:
@@ -196,7 +196,10 @@ class MainJob:
         typed(f"heroctl snapshot inspect {short(self.archive)}")
         typed(f"kill -KILL {pid(self.cluster.nodes['node-2'])}  # two of three still take writes")
         say("Ctrl-C here stops them.")
-        signal.pause()
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            say("stopping")
 
 
 def pid(node: LocalNode) -> int | None:

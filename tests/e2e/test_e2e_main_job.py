@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -49,3 +50,32 @@ def test_the_times_are_printed(story: str) -> None:
     table = story.split("How long it took")[1]
     for step in ("snapshot save", "worst day: restore", "ordinary restore: restore"):
         assert re.search(rf"{re.escape(step)}.* \d+\.\d s$", table, re.MULTILINE), step
+
+
+def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
+    """Interrupted in the middle, the story ends with 130 and takes its nodes with it."""
+    folder = tmp_path / "job"
+    command = [sys.executable, "-u", MAIN_JOB, "--folder", folder]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "heroctl apply" in line:
+                break
+        assert len(running_in(folder)) == 3
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert running_in(folder) == []
+
+
+def running_in(folder: Path) -> list[str]:
+    """The command lines of the servers whose configuration is in `folder`."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_text().split("\0")
+        except OSError:
+            continue  # it ended while we looked
+        if "server" in words and any(word.startswith(str(folder)) for word in words):
+            found.append(" ".join(words))
+    return found
