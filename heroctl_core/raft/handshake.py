@@ -7,12 +7,16 @@ contains the other the data forked, and nothing is exchanged (docs/recovery.md).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from ..config.model import split_address
+
 PROTOCOL: Final = 1
+_RESTORE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 Lineage = tuple[tuple[int, str], ...]  # (generation, restore id) from the first to the newest
 
@@ -41,7 +45,7 @@ class Hello:
 
 
 def hello_from(value: object) -> Hello:
-    """The hello in a frame; ValueError when it is none."""
+    """The hello in a frame; ValueError when it is none. No value of it can surprise later."""
     if not isinstance(value, dict) or value.get("protocol") != PROTOCOL:
         spoken = value.get("protocol") if isinstance(value, dict) else None
         raise ValueError(f"the peer speaks protocol {spoken}, this node speaks {PROTOCOL}")
@@ -52,13 +56,33 @@ def hello_from(value: object) -> Hello:
         hello = Hello(**known)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"malformed hello: {error!r}") from error
+    if fault := _fault(hello):
+        raise ValueError(f"malformed hello: {fault}")
+    return hello
+
+
+def _fault(hello: Hello) -> str:
     texts = (hello.cluster_name, hello.cluster_id, hello.member_id, hello.boot_nonce,
              hello.name, hello.address, hello.key_id)  # fmt: skip
     if not all(isinstance(text, str) and len(text) <= 512 for text in texts):
-        raise ValueError("malformed hello: a field is no text")
+        return "a field is no text"
     if not isinstance(hello.header, dict) or type(hello.expect) is not int:
-        raise ValueError("malformed hello: header or expect")
-    return hello
+        return "header or expect"
+    if type(hello.has_quorum) is not bool or type(hello.suspended) is not bool:
+        return "has_quorum or suspended"
+    if bool(hello.cluster_id) != bool(hello.lineage):
+        return "cluster id and lineage do not go together"
+    if not all(is_restore_id(restore_id) for _, restore_id in hello.lineage):
+        return "a restore id"
+    if hello.address:  # whoever cannot be reached has none
+        split_address(hello.address)
+    return ""
+
+
+def is_restore_id(text: str) -> bool:
+    """Whether `text` can be a restore id: part of a folder's name, so nothing but letters, digits
+    and hyphens."""
+    return bool(_RESTORE_ID.fullmatch(text))
 
 
 class Relation(Enum):

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from . import membership
+from .handshake import Hello, is_restore_id
 from .membership import EMPTY, Configuration
 from .port import Generation, Lineage
 
@@ -95,9 +96,17 @@ def header_from(value: Mapping[str, Any]) -> Header:
         raise ValueError(f"no header: {error!r}") from error
     if not header.lineage or header.origin not in ORIGINS:
         raise ValueError("no header: lineage or origin")
-    if any(
-        not r or "/" in r or len(r) > 64
-        for _, r in ((g.number, g.restore_id) for g in header.lineage)
-    ):
+    if not all(is_restore_id(generation.restore_id) for generation in header.lineage):
         raise ValueError("no header: a restore id")
     return header
+
+
+def check_hello(hello: Hello) -> None:
+    """ValueError unless the header in a hello is that of the cluster and lineage that it names: a
+    node that joins relies on it."""
+    if not hello.cluster_id:
+        return
+    header = header_from(hello.header)
+    lineage = tuple((g.number, g.restore_id) for g in header.lineage)
+    if (header.cluster_id, lineage) != (hello.cluster_id, hello.lineage):
+        raise ValueError("malformed hello: its header is that of another cluster or lineage")

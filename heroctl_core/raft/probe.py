@@ -14,8 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 from .. import codec, limits
+from .channel import FRAME_HEAD, NO_TAG
 from .handshake import Hello, hello_from
-from .transport import FRAME_HEAD, NO_TAG
 
 _TIMEOUT_S: Final = 2.0
 _AT_ONCE: Final = 8
