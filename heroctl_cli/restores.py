@@ -22,7 +22,7 @@ def age(seconds: int) -> str:
     for size, name in _UNITS:
         if seconds >= 2 * size:
             return f"{seconds // size} {name}"
-    return f"{seconds} seconds"
+    return f"{seconds} second{'' if seconds == 1 else 's'}"
 
 
 def confirm(plan: dict[str, Any], *, yes: bool, confirm_cluster: str | None) -> None:

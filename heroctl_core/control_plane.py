@@ -161,7 +161,7 @@ class ControlPlane:
     def _serve_socket(self) -> None:
         from .server.http import ApiServer  # aiohttp, only where it is needed
 
-        self._api = ApiServer(self, socket_path=self.config.socket_path())
+        self._api = ApiServer(self, socket_path=self.config.socket_path(), limit=self.config.limits)
         self._api.start()
 
 

@@ -108,6 +108,7 @@ class Lifecycle:
             force_bootstrap=True,
             confirm_cluster=options.confirm_cluster,
             expect_sha256=options.expect_sha256,
+            revoke_tokens=options.revoke_tokens,
         )
         peers = sorted(config.raft.peers.values())
         return Restore(

@@ -140,6 +140,7 @@ class RestoreOptions:
     confirm_cluster: str | None = None
     expect_sha256: str | None = None
     encrypted: bool = True
+    revoke_tokens: bool = False
     dry_run: bool = False
 
 

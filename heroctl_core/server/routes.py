@@ -92,6 +92,7 @@ def restore(node: Node, call: Call, archive: Path) -> Reply:
         confirm_cluster=call.query.get("confirm_cluster"),
         expect_sha256=call.query.get("expect_sha256"),
         encrypted=not call.flag("unencrypted"),
+        revoke_tokens=call.flag("revoke_tokens"),
         dry_run=call.flag("dry_run"),
     )
     return Reply(node.lifecycle.force_bootstrap(archive, options).to_json())

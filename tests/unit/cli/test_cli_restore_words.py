@@ -1,0 +1,79 @@
+"""How a restore is shown, refused and confirmed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from heroctl_cli import restores
+from heroctl_core.errors import RecoveryError, UsageError
+
+PLAN: dict[str, Any] = {
+    "archive": "/b/snap.tar.gz", "archive_sha256": "ab" * 32, "archive_created_at": "T",
+    "archive_node": "n1", "age_s": 7200, "cluster": "prod", "cluster_id": "cd" * 16,
+    "generation": 3, "restore_id": "ef" * 8, "warnings": [],
+    "counts": {"jobs": 47, "secrets": 23, "acl_rules": 12, "nodes": 4},
+    "lost": [{"kind": "jobs", "dropped": 2, "changed": 1, "returned": 0}],
+    "revived_tokens": 5, "not_in_archive": ["server.yaml", "logs"], "refusals": [],
+    "safety_copy": None, "no_safety_copy": "the folder was empty", "finished": False,
+    "next_steps": ["on n1, first: start"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 seconds"), (1, "1 second"), (119, "119 seconds"), (120, "2 minutes"),
+        (7199, "119 minutes"), (7200, "2 hours"), (172_799, "47 hours"), (172_800, "2 days"),
+    ],
+)  # fmt: skip
+def test_an_age_is_told_in_the_largest_unit_that_fits_twice(seconds: int, text: str) -> None:
+    """So that 119 minutes are never called 1 hour."""
+    assert restores.age(seconds) == text
+
+
+def test_the_plan_shows_what_comes_and_what_is_lost(capsys: pytest.CaptureFixture[str]) -> None:
+    """Counts, losses, tokens that live again, and what an archive never has."""
+    restores.tell_plan(PLAN)
+    shown = capsys.readouterr().out
+    for words in (
+        "brings back  47 jobs, 23 secrets, 12 acl rules, 4 nodes",
+        "jobs: 2 only in the state before: lost, 1 changed since: go back",
+        "5 tokens that were revoked or not known here are valid again; --revoke-tokens",
+        "not in an archive: server.yaml, logs",
+        "2 hours",
+    ):
+        assert words in shown
+
+
+def test_the_report_ends_with_what_to_type_next(capsys: pytest.CaptureFixture[str]) -> None:
+    """And says why there is no safety copy; a finished restore is called so."""
+    restores.tell_report({**PLAN, "finished": True})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "finished an interrupted restore: cluster prod, generation 3"
+    assert "no safety copy of the state before: the folder was empty" in lines
+    assert lines[-2:] == ["next:", "  on n1, first: start"]
+
+
+def test_a_refusal_is_exit_code_9_with_its_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """The first is the error, the others are told too."""
+    restores.refuse(PLAN)
+    refusals = [{"message": "a", "hint": "do x"}, {"message": "b", "hint": "do y"}]
+    with pytest.raises(RecoveryError, match="a") as caught:
+        restores.refuse({**PLAN, "refusals": refusals})
+    assert (caught.value.exit_code, caught.value.hint) == (9, "do x")
+    assert "also refused: b" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("yes", "name"), [(False, None), (True, None), (False, "prod"), (True, "prodd")]
+)
+def test_without_a_terminal_both_words_must_be_said_and_fit(
+    monkeypatch: pytest.MonkeyPatch, yes: bool, name: str | None
+) -> None:
+    """Otherwise nothing is done, exit code 2."""
+    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115 – closed with the test
+    with pytest.raises(UsageError, match="prod|terminal"):
+        restores.confirm(PLAN, yes=yes, confirm_cluster=name)
+    restores.confirm(PLAN, yes=True, confirm_cluster="prod")
