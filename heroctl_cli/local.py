@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from heroctl_core.config.model import DEFAULT_CONFIG_FILE, DEFAULT_DATA_DIR, Config
 from heroctl_core.crypto.keys import BackupKey, load_key_file
-from heroctl_core.offline import Local
+
+if TYPE_CHECKING:
+    from heroctl_core.offline import Local
 
 data_dir_option = click.option(
     "--data-dir",
@@ -52,6 +55,8 @@ class Here:
 
     def stopped(self) -> Local:
         """The same for the offline half of the library: names, address and peers included."""
+        from heroctl_core.offline import Local  # loads half of the library
+
         config = self.config
         if config is None:
             return Local(self.data_dir, self.keys())

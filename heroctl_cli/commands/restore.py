@@ -11,18 +11,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from heroctl_core import offline
 from heroctl_core.client import Client, first_reachable, path_of
 from heroctl_core.errors import Busy, Unreachable, UsageError
 from heroctl_core.files import faults
-from heroctl_core.lifecycle import probe_peers
-from heroctl_core.recovery.restore import shown_plan
 
 from .. import local, output, restores
+
+if TYPE_CHECKING:
+    from heroctl_core.offline import Options
 
 
 @click.command("restore", help="Bring the state in FILE back; - is stdin.")
@@ -54,7 +54,9 @@ def restore(
     revoke_tokens: bool,
     unencrypted: bool,
 ) -> None:
-    options = offline.Options(
+    from heroctl_core.offline import Options  # loads half of the library
+
+    options = Options(
         force_bootstrap=force_bootstrap,
         confirm_cluster=confirm_cluster,
         expect_sha256=expect_sha256,
@@ -84,7 +86,7 @@ def _tell(report: dict[str, Any], *, dry_run: bool) -> None:
         restores.tell_report(report)
 
 
-def _decide(plan: dict[str, Any], options: offline.Options, *, dry_run: bool, yes: bool) -> None:
+def _decide(plan: dict[str, Any], options: Options, *, dry_run: bool, yes: bool) -> None:
     """Returns when the plan may be executed, or only shown."""
     for warning in plan["warnings"]:
         output.warn(warning)
@@ -98,17 +100,21 @@ def _decide(plan: dict[str, Any], options: offline.Options, *, dry_run: bool, ye
 def _offline(
     archive: Path,
     here: local.Here,
-    options: offline.Options,
+    options: Options,
     *,
     dry_run: bool,
     yes: bool,
     unencrypted: bool,
 ) -> dict[str, Any]:
     """The report of a restore into a stopped folder, or of its dry run the plan."""
+    from heroctl_core.lifecycle import probe_peers
+    from heroctl_core.offline import open_restore
+    from heroctl_core.recovery.restore import shown_plan
+
     stopped = here.stopped()
     name = stopped.cluster_name or ""
     try:
-        with offline.open_restore(
+        with open_restore(
             archive,
             stopped,
             options,
@@ -129,7 +135,7 @@ def _offline(
 def _by_node(
     client: Client,
     archive: Path,
-    options: offline.Options,
+    options: Options,
     *,
     dry_run: bool,
     yes: bool,

@@ -8,19 +8,20 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from heroctl_core import offline
 from heroctl_core.client import Client, Received, Sink, path_of
 from heroctl_core.errors import Damaged, Unreachable, UsageError
 from heroctl_core.files import AtomicFile
-from heroctl_core.offline import Local
 from heroctl_core.snapshot.archive import open_archive, outline
 
 from .. import archives, connection, local, output
 from .restore import restore
+
+if TYPE_CHECKING:
+    from heroctl_core.offline import Local
 
 
 @click.command("save", help="Save the cluster's state to FILE; - is stdout.")
@@ -95,6 +96,8 @@ def _save_offline(
     stopped: Local, file: str, *, overwrite: bool, encrypted: bool, include_uncommitted: bool
 ) -> dict[str, Any]:
     """The summary of an archive of the stopped folder."""
+    from heroctl_core import offline
+
     done = offline.save(
         stopped,
         sys.stdout.buffer if file == "-" else file,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
@@ -73,7 +74,7 @@ def test_without_a_terminal_both_words_must_be_said_and_fit(
     monkeypatch: pytest.MonkeyPatch, yes: bool, name: str | None
 ) -> None:
     """Otherwise nothing is done, exit code 2."""
-    monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115 – closed with the test
-    with pytest.raises(UsageError, match="prod|terminal"):
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    with pytest.raises(UsageError, match=r"prod|terminal"):
         restores.confirm(PLAN, yes=yes, confirm_cluster=name)
     restores.confirm(PLAN, yes=True, confirm_cluster="prod")
