@@ -39,6 +39,10 @@ class Keyring:
     keyring_id: bytes
     active: bytes
     _keys: Mapping[bytes, bytes] = field(repr=False)
+    # Making a cipher takes longer than opening one secret with it; a backup opens all of them.
+    _ciphers: dict[bytes, AESGCM] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def create(cls) -> Self:
@@ -63,7 +67,7 @@ class Keyring:
     def seal(self, name: str, value: bytes) -> bytes:
         """Cipher text that opens only under this name: format, data key id, nonce, AES-GCM."""
         number = secrets.token_bytes(_NONCE_BYTES)
-        cipher = AESGCM(self._keys[self.active])
+        cipher = self._cipher(self.active, self._keys[self.active])
         text = cipher.encrypt(number, value, _secret_binding(name, self.active))
         return _FORMAT + self.active + number + text
 
@@ -77,9 +81,17 @@ class Keyring:
                 f"secret {name} is sealed by data key {key_id.hex()}, which is not in the keyring"
             )
         try:
-            return AESGCM(key).decrypt(number, text, _secret_binding(name, key_id))
+            cipher = self._cipher(key_id, key)
+            return cipher.decrypt(number, text, _secret_binding(name, key_id))
         except InvalidTag as error:
             raise Damaged(f"secret {name}: tag mismatch") from error
+
+    def _cipher(self, key_id: bytes, key: bytes) -> AESGCM:
+        """The cipher of one data key; any thread."""
+        cipher = self._ciphers.get(key_id)
+        if cipher is None:
+            cipher = self._ciphers[key_id] = AESGCM(key)
+        return cipher
 
     def export(self) -> bytes:
         """All keys in the clear: only for inside an encrypted archive, or under wrap()."""

@@ -59,7 +59,7 @@ class ManifestHeader:
     time_ms: int
     node: str
     stale: bool = False
-    compression_level: int = 3
+    compression_level: int = 1  # twice as fast as 3 and about 5 % larger, on catalogues
     heroctl_version: str = __version__
 
     @property

@@ -20,7 +20,7 @@ from ..crypto.keys import BackupKey
 from ..crypto.stream import open_chunks
 from ..errors import Damaged, NoKey, NotAnArchive, UsageError
 from ..files import faults
-from ..state.tables import FINGERPRINT_MASK, row_digest
+from ..state.tables import FINGERPRINT_MASK, digest_sum
 from .container import PIECE_BYTES, SUMS, Member, read_members, sums_text
 from .file_keys import FileKeys, KeySlot, open_file_key, parse_slots
 from .gzip_stored import GzipReader
@@ -135,7 +135,7 @@ class Archive:
             check = checks.get(name) if checks else None
             for batch in self._batches(name):
                 if deep:
-                    total += sum(row_digest(name, key, row) for key, row in batch)
+                    total += digest_sum(name, batch)
                 if check is not None:
                     for key, row in batch:
                         check(key, row)

@@ -52,6 +52,7 @@ HEADER = ManifestHeader(
     created_ms=TIME_MS,
     time_ms=TIME_MS - 1234,
     node="node-1",
+    compression_level=3,  # vectors are for ever, whatever new archives are made with
 )
 
 Members = dict[str, bytes]
