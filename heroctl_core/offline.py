@@ -145,8 +145,9 @@ def save(
 
 
 def _beside(target: Path | str | BinaryIO) -> Path:
-    is_path = isinstance(target, str | Path)
-    return Path(target).absolute().parent if is_path else Path(tempfile.gettempdir())
+    if isinstance(target, str | Path):
+        return Path(target).absolute().parent
+    return Path(tempfile.gettempdir())
 
 
 class OfflineRestore:
@@ -169,10 +170,11 @@ def open_restore(
     *,
     probe: Probe,
     encrypted: bool = True,
+    thorough: bool = False,
     clock: Clock | None = None,
 ) -> Iterator[OfflineRestore]:
     """The planned restore of an archive into a folder that is stopped, or not there yet. Leaving
-    the block without `execute` changes nothing."""
+    the block without `execute` changes nothing. `thorough`: see Restore.plan."""
     opened: list[DataFolder] = []
 
     def open_folder(make: Callable[[], DataFolder]) -> DataFolder:
@@ -208,7 +210,7 @@ def open_restore(
                 probe,
                 peers=tuple(local.peers.values()),
             )
-            yield OfflineRestore(restore, restore.plan())
+            yield OfflineRestore(restore, restore.plan(thorough=thorough))
     finally:
         for folder in opened:
             folder.close()

@@ -320,8 +320,8 @@ class DataFolder:
                 self._finish_leaving()
         self._note_cluster()
         with files.faults(self.spool):
-            shutil.rmtree(self.spool)
-            self.spool.mkdir(mode=0o700)
+            shutil.rmtree(self.spool, ignore_errors=True)  # a kill may come right behind it
+            self.spool.mkdir(mode=0o700, exist_ok=True)
         for kept in (self.generations, self.path / "quarantine"):
             with files.faults(kept):
                 self._forget_old(kept)

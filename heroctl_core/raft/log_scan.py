@@ -15,6 +15,7 @@ from .records import Base
 from .replay import Replay
 from .segments import Segment
 
+_ZEROS: Final = bytes(64 * 1024)
 _NAME: Final = re.compile(r"([0-9]{16})\.segment(\.new)?")
 
 
@@ -139,15 +140,15 @@ class _Reader:
         A frame is written only after the one before was synced: with any sign of a later frame the
         invalid one was durable once, so it is damage and no torn write.
         """
-        tail = data[self._end :].rstrip(b"\0")
-        if not tail:
+        torn_bytes = _used(data, self._end)
+        if not torn_bytes:
             return 0
         later = frames.find_successor(data, self._end, self._number + 1, self._salt)
         if not is_last or later is not None:
             where = "in a later segment" if later is None else f"at byte {later}"
             found = f"frame {self._number + 1} is invalid, but a later frame follows {where}"
             raise segments.damaged(segment.path, self._end, found)
-        return len(tail)
+        return torn_bytes
 
     def result(self, folder: Path, leftovers: list[Path]) -> Scan:
         missing = self._replay.missing()
@@ -165,3 +166,12 @@ class _Reader:
             self._end,
             self._torn_bytes,
         )
+
+
+def _used(data: bytes, start: int) -> int:
+    """How many bytes from `start` on are not just the zeros at the end. By blocks: rstrip would
+    take 70 ms for an empty segment."""
+    end = len(data)
+    while end - start >= len(_ZEROS) and data.endswith(_ZEROS, end - len(_ZEROS), end):
+        end -= len(_ZEROS)
+    return len(data[start:end].rstrip(b"\0"))

@@ -17,7 +17,7 @@ from ..crypto.keys import BackupKey
 from ..errors import ArchiveError, FileFault, NodeFault
 from ..recovery.plan import Present, RestorePlan
 from ..recovery.port import Stored
-from ..state.machine import StateMachine
+from ..state.machine import DumpState
 from .dump import write_dump
 from .folder import DataFolder
 from .header import Header
@@ -118,6 +118,7 @@ class FolderTarget:
             unreadable=unreadable,
             receipt=receipt,
             unfinished=_unfinished(folder, receipt),
+            untouched=state is not None and _is_untouched(header, state),
         )
 
     # -- writing
@@ -132,7 +133,7 @@ class FolderTarget:
             with files.faults(path):
                 path.mkdir(mode=0o700, exist_ok=True)
 
-    def stage(self, plan: RestorePlan, machine: StateMachine) -> None:
+    def stage(self, plan: RestorePlan, state: DumpState) -> None:
         """See the port."""
         header = self._header(plan)
         staged = self.spool / header.folder_name
@@ -145,7 +146,7 @@ class FolderTarget:
             index=FIRST_INDEX,
             term=FIRST_TERM,
             configuration=header.members.encode(),
-            state=machine.dump(),
+            state=state,
             pause=lambda: None,
         )
         Log.create(staged / "log", dump=ref).close()
@@ -211,6 +212,11 @@ def _fence(
     if state is None:
         return voters, 0, 0
     return voters, state.last_term, state.last_index
+
+
+def _is_untouched(header: Header, state: StoredState) -> bool:
+    """Whether no node was started on a restored generation: its first act is a log entry."""
+    return header.origin == "restore" and state.last_index == FIRST_INDEX
 
 
 def _unfinished(folder: DataFolder, receipt: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ..codec import pack, unpack
@@ -11,19 +11,19 @@ from ..crypto.sealed import Keyring
 from ..errors import Damaged, StateDefect
 from ..snapshot.archive import Archive
 from ..snapshot.manifest import DIGESTS
-from ..state.acl import TOKEN_PREFIX
-from ..state.invariants import violations
-from ..state.machine import Row, StateMachine
+from ..state.acl import POLICY_PREFIX
+from ..state.machine import DumpState, Row, StateMachine, View
+from ..state.requests import Requests
 from ..state.secrets import KEYRING_KEY
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """A verified archive, decoded. `keyring` is None when the cluster never had one."""
+    """A verified archive, decoded: revision, epoch and time of `view` are the archive's, and its
+    table of the keyring is empty. `keyring` is None when the cluster never had one."""
 
-    rows: StateMachine  # revision, epoch and time are the archive's
+    view: View
     keyring: Keyring | None
-    violations: tuple[str, ...]  # what an intact state would not have
 
 
 def read_content(archive: Archive, keys: Sequence[BackupKey]) -> Content:
@@ -31,15 +31,12 @@ def read_content(archive: Archive, keys: Sequence[BackupKey]) -> Content:
     for an unencrypted archive whose keyring none of `keys` opens."""
     secrets = _Secrets(keys, encrypted=archive.manifest.encryption is not None)
     archive.verify(checks={"keyring": secrets.take_keyring, "secrets": secrets.check})
-    head, machine = archive.manifest.header, StateMachine()
-    try:
-        machine.load(_rows(archive), revision=head.revision, epoch=head.epoch, time_ms=head.time_ms)
-    except (ValueError, StateDefect) as error:
-        raise Damaged(f"the archive's rows make no state: {error}") from error
-    return Content(machine, secrets.keyring, tuple(violations(machine.view())))
+    head = archive.manifest.header
+    view = _view(_rows(archive), head.revision, head.epoch, head.time_ms)
+    return Content(view, secrets.keyring)
 
 
-def machine_for(
+def state_for(
     content: Content,
     wrapping: BackupKey | None,
     *,
@@ -47,17 +44,26 @@ def machine_for(
     epoch: int,
     time_ms: int,
     revoke_tokens: bool,
-) -> StateMachine:
-    """The machine that the new generation begins with; the keyring, if there is one, wrapped for
-    this node."""
+) -> DumpState:
+    """What the new generation begins with; the keyring, if there is one, wrapped for this node."""
+    view = content.view
+    tables = dict(view.tables)
+    if content.keyring is not None and wrapping is not None:
+        row = _keyring_row(view, content.keyring.wrap(wrapping))
+        tables["keyring"] = _view([("keyring", KEYRING_KEY, row)], revision).tables["keyring"]
+    if revoke_tokens:
+        policies = [("acl", key, row) for key, row in view.items("acl", POLICY_PREFIX)]
+        tables["acl"] = _view(policies, revision).tables["acl"]
+    return DumpState(View(revision, epoch, time_ms, tables), Requests())
+
+
+def _view(rows: Iterable[Row], revision: int, epoch: int = 1, time_ms: int = 0) -> View:
     machine = StateMachine()
-    machine.load(
-        _chosen(content, wrapping, revoke_tokens=revoke_tokens),
-        revision=revision,
-        epoch=epoch,
-        time_ms=time_ms,
-    )
-    return machine
+    try:
+        machine.load(rows, revision=revision, epoch=epoch, time_ms=time_ms)
+    except (ValueError, StateDefect) as error:
+        raise Damaged(f"the archive's rows make no state: {error}") from error
+    return machine.view()
 
 
 def _rows(archive: Archive) -> Iterator[Row]:
@@ -67,22 +73,14 @@ def _rows(archive: Archive) -> Iterator[Row]:
                 yield entry.name, key, row
 
 
-def _chosen(content: Content, wrapping: BackupKey | None, *, revoke_tokens: bool) -> Iterator[Row]:
-    if content.keyring is not None and wrapping is not None:
-        yield "keyring", KEYRING_KEY, _keyring_row(content.rows, content.keyring.wrap(wrapping))
-    for kind, key, row in content.rows.view().rows():
-        if not (revoke_tokens and kind == "acl" and key.startswith(TOKEN_PREFIX)):
-            yield kind, key, row
-
-
-def _keyring_row(rows: StateMachine, wrapped: bytes) -> bytes:
+def _keyring_row(view: View, wrapped: bytes) -> bytes:
     """The row as state/secrets.put_keyring writes it; its history is not in an archive."""
-    revision = max(rows.revision, 1)
+    revision = max(view.revision, 1)
     return pack(
         {
-            "created_ms": rows.time_ms,
+            "created_ms": view.time_ms,
             "created_revision": revision,
-            "modified_ms": rows.time_ms,
+            "modified_ms": view.time_ms,
             "revision": revision,
             "version": 1,
             "wrapped": wrapped,

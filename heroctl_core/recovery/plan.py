@@ -50,7 +50,8 @@ class Present:
 
     `fence` are the voters of the generation that must not go on beside the new one, `known_term`
     and `known_index` the last log entry of it that this node has. `unfinished` is the receipt of a
-    restore that was killed after its switch.
+    restore that was killed after its switch; `untouched` tells that the restored generation has
+    not been started yet.
     """
 
     node_name: str
@@ -70,6 +71,7 @@ class Present:
     unreadable: str | None = None
     receipt: Mapping[str, Any] = field(default_factory=dict)
     unfinished: Mapping[str, Any] = field(default_factory=dict)
+    untouched: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -147,8 +149,8 @@ class RestorePlan:
 
     @property
     def is_finishing(self) -> bool:
-        """Whether an earlier, killed run did all of this but the receipt."""
-        return self.present.unfinished.get("archive_sha256") == self.archive.sha256
+        """Whether an earlier run did all of this, or all but the receipt."""
+        return _is_finishing(self.archive, self.present, self.options)
 
     @property
     def age_s(self) -> int:
@@ -166,6 +168,7 @@ class RestorePlan:
             "restore_id": self.restore_id,
             "restored_at": rfc3339(self.now_ms),
             "revision": self.revision,
+            "revoke_tokens": self.options.revoke_tokens,
         }
 
 
@@ -223,7 +226,7 @@ def _parent_lineage(present: Present, archive: ArchiveFacts) -> Lineage:
 def _refusals(
     archive: ArchiveFacts, present: Present, peers: Sequence[Peer], options: Options
 ) -> tuple[Refusal, ...]:
-    if present.unfinished.get("archive_sha256") == archive.sha256:
+    if _is_finishing(archive, present, options):
         return ()
     found = [
         _refuse_digest(archive, options),
@@ -232,6 +235,18 @@ def _refusals(
         _refuse_again(archive, present, options),
     ]
     return tuple(refusal for refusal in found if refusal is not None)
+
+
+def _is_finishing(archive: ArchiveFacts, present: Present, options: Options) -> bool:
+    """A forced restore that is given again before its node was started is done, not refused: the
+    first run may have been killed with its last word."""
+    receipt = present.unfinished
+    if not receipt and present.untouched and options.force_bootstrap:
+        receipt = present.receipt
+    return (
+        receipt.get("archive_sha256") == archive.sha256
+        and receipt.get("revoke_tokens") == options.revoke_tokens
+    )
 
 
 def _refuse_digest(archive: ArchiveFacts, options: Options) -> Refusal | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..crypto.keys import BackupKey
-from ..state.machine import StateMachine, View
+from ..state.machine import DumpState, View
 from .plan import Present, RestorePlan
 
 
@@ -47,7 +47,7 @@ class RestoreTarget(Protocol):
         """The key that this node will open the keyring with."""
         ...
 
-    def stage(self, plan: RestorePlan, machine: StateMachine) -> None:
+    def stage(self, plan: RestorePlan, state: DumpState) -> None:
         """Writes the new generation where nothing looks, durably and verified."""
         ...
 

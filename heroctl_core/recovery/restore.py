@@ -21,10 +21,11 @@ from ..crypto.sealed import Keyring
 from ..errors import HeroctlError, RecoveryError
 from ..snapshot.archive import Archive
 from ..snapshot.manifest import ManifestHeader
+from ..state.invariants import violations
 from ..state.machine import View
 from ..state.secrets import KEYRING_KEY
 from .compare import losses, revived_tokens
-from .content import Content, machine_for, read_content
+from .content import Content, read_content, state_for
 from .plan import NOT_IN_ARCHIVE, ArchiveFacts, Options, Peer, RestorePlan, make_plan
 from .port import RestoreTarget, Stored
 
@@ -82,12 +83,13 @@ class Restore:
         self._content: Content | None = None
         self._stored: Stored | None = None
 
-    def plan(self) -> RestorePlan:
+    def plan(self, *, thorough: bool = False) -> RestorePlan:
         """Reads and verifies everything and asks the peers; changes nothing. ArchiveError, NoKey,
-        WrongKey when the archive cannot be used."""
+        WrongKey when the archive cannot be used. `thorough` also looks for rows that a sound state
+        would not have, which takes as long as all the rest: for a dry run."""
         content = self._content = read_content(self._archive, self._keys)
         stored = self._stored = self._target.stored()
-        now_ms, restored = self._clock.time_ms(), content.rows.view()
+        now_ms, restored = self._clock.time_ms(), content.view
         return make_plan(
             self._facts(restored),
             stored.facts,
@@ -97,15 +99,16 @@ class Restore:
             now_ms=now_ms,
             losses=losses(stored.view, restored),
             revived_tokens=revived_tokens(stored.view, restored, now_ms),
-            warnings=content.violations[:_WARNINGS],
+            warnings=tuple(violations(restored)[:_WARNINGS]) if thorough else (),
         )
 
     def execute(self, plan: RestorePlan, step: Step = lambda _: None) -> RestoreReport:
         """Does what the plan says; RecoveryError for one with refusals. `step` hears of each of
         STEPS before it is done."""
         if plan.is_finishing:
-            self._target.write_receipt(plan.present.unfinished)
-            return RestoreReport(plan.present.unfinished, plan, finished=True)
+            receipt = plan.present.unfinished or plan.present.receipt
+            self._target.write_receipt(receipt)
+            return RestoreReport(receipt, plan, finished=True)
         if plan.refusals:
             first = plan.refusals[0]
             raise RecoveryError(first.message, hint=first.hint)
@@ -114,7 +117,7 @@ class Restore:
         self._target.prepare()
         step("stage")
         sealed = content.keyring is not None
-        machine = machine_for(
+        state = state_for(
             content,
             self._target.wrapping_key() if sealed else None,
             revision=plan.revision,
@@ -122,7 +125,7 @@ class Restore:
             time_ms=plan.time_ms,
             revoke_tokens=plan.options.revoke_tokens,
         )
-        self._target.stage(plan, machine)
+        self._target.stage(plan, state)
         step("safety copy")
         copy, why_not = self._safety_copy(plan, stored)
         step("publish")
