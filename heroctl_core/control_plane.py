@@ -19,7 +19,7 @@ from .catalogue.keyring import KeyringSource
 from .clock import SystemClock
 from .config.model import Backup, Cluster, Config, Node
 from .crypto.sealed import Keyring
-from .errors import UsageError
+from .errors import NodeFault, NotApplied, UsageError
 from .lifecycle import Lifecycle
 from .node_keys import read_node_keys
 from .raft.folder import DataFolder
@@ -95,6 +95,8 @@ class ControlPlane:
         alone = config is None
         plane = cls(_config(config, data_dir, key_file), alone=alone, bootstrap=bootstrap)
         try:
+            if alone:
+                plane._wait_until_it_serves()
             if socket or plane.config.raft.peers:
                 plane._serve_socket()
         except BaseException:
@@ -154,6 +156,17 @@ class ControlPlane:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+    def _wait_until_it_serves(self) -> None:
+        """An embedded node elects itself at once; then its keyring must open."""
+        try:
+            self._runtime.read_barrier().result()
+            self._runtime.call(self._runtime.status).result()  # it is published after that turn
+        except NotApplied:
+            return  # a restored node whose parent may still live says so in status and on writes
+        except NodeFault as error:
+            raise self.fault or error from error
+        self._keyring.stored()
 
     def _seals(self) -> Keyring:
         return self._keyring.current()

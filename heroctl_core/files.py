@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
+from weakref import WeakSet
 
 from .errors import Busy, FileFault, UsageError
 from .mounts import NETWORK_FILE_SYSTEMS, file_system
@@ -225,11 +226,12 @@ def read_private(path: Path | str, *, max_bytes: int, any_mode: bool = False) ->
 
 
 class DirLock:
-    """The lock of a folder, held until release() or the end of the process."""
+    """The lock of a folder, held until release() or the end of the process; not by its forks."""
 
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
+        _HELD.add(self)
 
     def release(self) -> None:
         """Gives the folder free; a second call does nothing."""
@@ -239,11 +241,28 @@ class DirLock:
             os.close(self._fd)
             self._fd = -1
 
+    def leave_to_parent(self) -> None:
+        """In a fork: the lock is the parent's alone, so that it ends with the parent."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.release()
+
+
+_HELD: Final[WeakSet[DirLock]] = WeakSet()
+
+
+def _leave_locks_to_parent() -> None:
+    for lock in list(_HELD):
+        lock.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_locks_to_parent)
 
 
 def lock_dir(path: Path | str) -> DirLock:

@@ -55,7 +55,7 @@ class RaftStatus:
     """One consistent look at the engine."""
 
     member_id: str
-    role: str  # leader | follower | candidate | learner | starting
+    role: str  # leader | follower | candidate | learner | starting | stopped
     leader_id: str | None
     term: int
     commit_index: int

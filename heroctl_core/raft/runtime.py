@@ -13,44 +13,41 @@ import os
 import random
 import threading
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
+from weakref import WeakSet
 
 from ..clock import Clock
-from ..errors import HeroctlError, LogFault, NodeFault, ReadOnly, RecoveryError, WrongKey
+from ..errors import (
+    HeroctlError,
+    LogFault,
+    NodeFault,
+    ReadOnly,
+    RecoveryError,
+    UsageError,
+    WrongKey,
+)
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
 from . import generation, presence
 from .folder import DataFolder
 from .handshake import Hello, Judgement, Relation
-from .header import Header
-from .membership import EMPTY, Candidate
+from .header import Header, header_from
+from .membership import EMPTY
+from .neighbours import Neighbours, RaftSettings
 from .node import RaftNode, Timing
 from .port import RaftStatus
-from .presence import Do, Met
+from .presence import Do
 from .status import Observed, observe
 from .transport import Transport
+
+__all__ = ["RaftSettings", "Runtime"]
 
 T = TypeVar("T")
 _LOOK_S: Final = 0.05  # how often the situation is looked at
 
 log = logging.getLogger("heroctl.raft")
-
-
-@dataclass(frozen=True, slots=True)
-class RaftSettings:
-    """What a node is told about itself and its peers. Addresses are host:port."""
-
-    node_name: str
-    cluster_name: str
-    key_id: str
-    listen: str | None = None
-    advertise: str | None = None  # default: where it listens
-    peers: Mapping[str, str] = field(default_factory=dict)  # name: address
-    expect: int = 0  # bootstrap_expect; 0 = never founds
-    election_timeout_s: float = 1.0
 
 
 class Runtime:
@@ -67,17 +64,17 @@ class Runtime:
         self._rng = random.Random(os.urandom(16))
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._node: RaftNode | None = None
-        self._empty = StateMachine()
-        self._met: dict[str, tuple[Hello, Relation, float]] = {}
-        self._questions: set[str] = set()
+        self._machine = StateMachine()  # while no node runs
+        self._neighbours = Neighbours()
         self._started_s = 0.0
         self._quorum_s = -math.inf
         self._look_s = 0.0
         self._wait_s = 0.0
         self._stopping = False
+        self._ended = False
+        self._pid = os.getpid()
         self._frozen: str | None = None
         self._fault: HeroctlError | None = None
-        self._refusals: dict[str, str] = {}
         self._contested: str | None = None
         self._was_contested = False
         self._observed = Observed.at(clock)
@@ -89,6 +86,7 @@ class Runtime:
             self._close_generation()
             self._transport.close()
             raise
+        _LIVE.add(self)
 
     def start(self) -> None:
         """Starts the thread."""
@@ -100,7 +98,7 @@ class Runtime:
     @property
     def machine(self) -> StateMachine:
         node = self._node
-        return node.machine if node is not None else self._empty
+        return node.machine if node is not None else self._machine
 
     @property
     def address(self) -> str:
@@ -114,16 +112,15 @@ class Runtime:
 
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """See Replicator.propose."""
+        self._refuse_fork()
         node = self._node
         if node is None or self._fault is not None or self._stopping:
             return _failed(self._not_serving())
-        future = node.propose(command, request_id)
-        if self._node is not node:  # the generation changed in between
-            node.proposals.fail_unsent(self._not_serving)
-        return future
+        return node.propose(command, request_id)
 
     def read_barrier(self) -> Future[int]:
         """See Replicator.read_barrier."""
+        self._refuse_fork()
         node = self._node
         if node is None or self._fault is not None or self._stopping:
             return _failed(self._not_serving())
@@ -131,10 +128,11 @@ class Runtime:
 
     def call(self, function: Callable[[], T]) -> Future[T]:
         """See Replicator.call."""
+        self._refuse_fork()
         future: Future[T] = Future()
-        if self._fault is not None or not self._thread.is_alive():
-            return _failed(self._not_serving())
         self._calls.append((function, future))
+        if self._ended:  # looked at after the append: the thread cannot have missed it
+            self._fail_calls()
         self._transport.wake()
         return future
 
@@ -143,11 +141,19 @@ class Runtime:
         return self._observed.status(self._clock)
 
     def close(self) -> None:
-        """Stops the thread and closes log and sockets."""
+        """Stops the thread and closes log and sockets. Idempotent."""
         self._stopping = True
-        if self._thread.is_alive():
+        if self._thread.ident is None:  # never started
+            self._end()
+        elif self._thread.is_alive():
             self._transport.wake()
             self._thread.join()
+
+    def leave_to_parent(self) -> None:
+        """In a fork, where no thread runs: every call is refused, nothing is held."""
+        if not self._ended:
+            self._ended = True
+            self._transport.leave_to_parent()
 
     # -- for a forced bootstrap of a running node (recovery.md); on the engine's thread
 
@@ -166,9 +172,13 @@ class Runtime:
 
     def thaw(self) -> None:
         """Goes on in the generation that CURRENT names: the next one, or the same after an
-        error."""
-        self._folder.clear_mark("frozen")
-        self._reopen()
+        error. A node that cannot stops itself."""
+        try:
+            self._folder.clear_mark("frozen")
+            self._reopen()
+        except HeroctlError as error:
+            self._stop_for(error)
+            raise
 
     def _reopen(self) -> None:
         self._frozen = self._contested = None
@@ -181,9 +191,9 @@ class Runtime:
 
     def _run(self) -> None:
         try:
-            while not self._stopping:
+            while not self._stopping and self._fault is None:
                 self._turn()
-            if self._node is not None:
+            if self._node is not None and self._fault is None:
                 self._node.log.sync_commit()
         except HeroctlError as error:
             self._stop_for(error)
@@ -191,9 +201,20 @@ class Runtime:
             log.exception("the engine stopped")
             self._stop_for(NodeFault(f"the engine stopped: {error!r}"))
         finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Everything that waits ends, whatever the disk says to it."""
+        self._machine = self.machine  # what was read until now can still be read as stale
+        try:
             self._close_generation()
-            self._fail_calls()
-            self._transport.close()
+        except (HeroctlError, OSError):
+            log.exception("the log was not closed cleanly")
+        self._ended = True
+        self._fail_calls()
+        self._transport.close()
+        now = self._clock.monotonic_s()
+        self._observed = observe(self, self._observed, now, self._clock.time_ms())
 
     def _turn(self) -> None:
         self._transport.poll(self._wait_s)
@@ -202,14 +223,15 @@ class Runtime:
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(function())
-                except HeroctlError as error:
+                except Exception as error:  # noqa: BLE001 – it belongs to who waits for the future
                     future.set_exception(error)
         if self._node is not None:
             self._wait_s = self._node.turn()
         else:
             self._wait_s = _LOOK_S
         now = self._clock.monotonic_s()
-        if now >= self._look_s:
+        leading = self._node is not None and self._node.leading
+        if now >= self._look_s or leading != (self._observed.value.role == "leader"):
             self._look_s = now + _LOOK_S
             self._look(now)
         if self._node is None or not self._node.may_vote:
@@ -221,7 +243,8 @@ class Runtime:
         if node is not None:
             if node.may_vote and node.has_quorum():
                 self._quorum_s = now
-            self._find_candidates(node)
+            node.candidates = self._neighbours.candidates(node)
+            self._neighbours.forget_old(now, node.connected)
         if self._frozen is not None:
             # A restore writes into the folder: whom we met and what we are is looked at again
             # when it is done.
@@ -237,10 +260,13 @@ class Runtime:
     def _stop_for(self, error: HeroctlError) -> None:
         self._fault = error
         log.critical("this node stopped itself: %s", error)
-        if isinstance(error, LogFault):
-            self._folder.mark_suspect(str(error))
         if self._node is not None:
             self._node.stop(self._not_serving)
+        if isinstance(error, LogFault):
+            try:
+                self._folder.mark_suspect(str(error))
+            except HeroctlError as second:  # the same disk: what stopped the node matters more
+                log.critical("the folder could not be marked as suspect: %s", second)
 
     def _not_serving(self) -> HeroctlError:
         if self._fault is not None:
@@ -254,9 +280,19 @@ class Runtime:
 
     def _fail_calls(self) -> None:
         while self._calls:
-            _, future = self._calls.popleft()
+            try:
+                _, future = self._calls.popleft()
+            except IndexError:  # another thread does the same
+                return
             if future.set_running_or_notify_cancel():
                 future.set_exception(self._not_serving())
+
+    def _refuse_fork(self) -> None:
+        if os.getpid() != self._pid:
+            raise UsageError(
+                f"this control plane belongs to process {self._pid}, not to its fork {os.getpid()}",
+                hint="open it after the fork, or ask the process that has it over its socket",
+            )
 
     # -- generations
 
@@ -284,10 +320,9 @@ class Runtime:
         """The start-up questions begin: everybody we know of is asked before we vote."""
         self._started_s = self._clock.monotonic_s()
         self._quorum_s = -math.inf
-        self._met.clear()
         self._transport.close_all()
-        self._questions = self._addresses()
-        self._transport.dial(self._questions)
+        self._neighbours.ask(addresses := self._addresses())
+        self._transport.dial(addresses)
         self._look_s = 0.0
 
     def _close_generation(self) -> None:
@@ -308,8 +343,8 @@ class Runtime:
         parent = header.parent_voters if header else frozenset()
         return presence.Situation(
             mine=self.my_hello(),
-            met={m: Met(h, r, now - at) for m, (h, r, at) in self._met.items()},
-            open_questions=bool(self._questions),
+            met=self._neighbours.seen(now),
+            open_questions=self._neighbours.questions_open,
             since_start_s=now - self._started_s,
             voting=node is not None and node.may_vote,
             suspended=node is not None and node.suspended is not None,
@@ -337,7 +372,7 @@ class Runtime:
                 self._was_contested = False
             node.start_voting()
         elif step.do is Do.FOUND:
-            self._found([h for h, r, _ in self._met.values() if r is Relation.BOTH_EMPTY])
+            self._found(self._neighbours.of(Relation.BOTH_EMPTY))
             self._reopen()
         elif step.do is Do.ADOPT and of is not None:
             self._folder.adopt(of.header)
@@ -347,7 +382,7 @@ class Runtime:
             number = of.lineage[-1][0]
             log.warning("node %s serves generation %d: this node stands aside", of.name, number)
             node.suspend(f"node {of.name} serves the newer generation {number}")
-            self._met.clear()
+            self._neighbours.forget()
             self._transport.close_all()
         elif step.do is Do.LEAVE and node is not None and of is not None:
             self._leave(node, of)
@@ -369,8 +404,7 @@ class Runtime:
         """Rule 4: mark, close, one rename, a new member id; then the folder is empty and joins."""
         header = self._folder.header
         assert header is not None
-        known = of.header.get("parent", {}).get("last_index", 0)
-        lost = node.log.entries[-1][1] - known if isinstance(known, int) else 0
+        lost = node.log.entries[-1][1] - header_from(of.header).known_index
         number, restore_id = of.lineage[-1]
         self._folder.set_mark(
             "left", {"generation": number, "restore_id": restore_id, "member_id": node.member_id}
@@ -389,24 +423,9 @@ class Runtime:
     # -- who is there
 
     def _addresses(self) -> set[str]:
-        """Everybody to keep a connection to."""
-        addresses = set(self._settings.peers.values())
-        if self._node is not None:
-            members = self._node.configuration.members
-            addresses |= {s.address for m, s in members.items() if m != self._folder.member_id}
-        if header := self._folder.header:
-            addresses |= header.parent_addresses
-        if self._node is not None and self._node.leading:
-            addresses |= {h.address for h, r, _ in self._met.values() if r is Relation.PEER}
-        return {a for a in addresses if a and a != self._address}
-
-    def _find_candidates(self, node: RaftNode) -> None:
-        members = node.configuration.members
-        node.candidates = {
-            m: Candidate(h.name, h.address)
-            for m, (h, r, _) in self._met.items()
-            if r is Relation.PEER and m not in members and m in node.connected
-        }
+        return self._neighbours.addresses(
+            self._settings, self._address, self._node, self._folder.header
+        )
 
     def my_hello(self) -> Hello:
         """What this node says of itself now."""
@@ -431,24 +450,14 @@ class Runtime:
     # -- transport.Listener
 
     def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> None:
-        now = self._clock.monotonic_s()
-        if address is not None:
-            self._questions.discard(address)
-        if judgement.relation is Relation.REFUSED:
-            self._met.pop(theirs.member_id, None)
-            if judgement.reason != "itself":
-                self.refused(theirs.name, judgement.reason)
-            return
-        self._refusals.pop(theirs.name, None)
-        self._met[theirs.member_id] = (theirs, judgement.relation, now)
-        if theirs.left:
+        urgent = self._neighbours.met(address, theirs, judgement, self._clock.monotonic_s())
+        if judgement.relation is not Relation.REFUSED and theirs.left:
             self._folder.note_left(theirs.left)
-        if judgement.relation not in (Relation.PEER, Relation.ASIDE):
+        if urgent:
             self._look_s = 0.0
 
     def unreachable(self, address: str, *, refused: bool) -> None:
-        if refused:
-            self._questions.discard(address)
+        self._neighbours.unreachable(address, refused=refused)
 
     def opened(self, member_id: str) -> None:
         if self._node is not None:
@@ -466,9 +475,7 @@ class Runtime:
         return self._node.receive(member_id, frame) if self._node is not None else None
 
     def refused(self, what: str, reason: str) -> None:
-        if self._refusals.get(what) != reason:
-            self._refusals[what] = reason
-            log.error("refused %s: %s", what, reason)
+        self._neighbours.refused(what, reason)
 
     # -- for status.observe
 
@@ -485,13 +492,30 @@ class Runtime:
         return self._folder.member_id
 
     @property
+    def has_ended(self) -> bool:
+        return self._ended
+
+    @property
     def contested(self) -> bool:
         return self._contested is not None
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        refusals = [f"{what} was refused: {why}" for what, why in sorted(self._refusals.items())]
-        return (*refusals, *([self._contested] if self._contested else []))
+        own = [str(self._fault)] if self._fault else []
+        own += [self._contested] if self._contested else []
+        return (*own, *self._neighbours.warnings)
+
+
+_LIVE: Final[WeakSet[Runtime]] = WeakSet()
+
+
+def _leave_sockets_to_parent() -> None:
+    """A fork must not keep a port or a connection of a parent that is gone."""
+    for runtime in list(_LIVE):
+        runtime.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_sockets_to_parent)
 
 
 def _failed(error: HeroctlError) -> Future[Any]:

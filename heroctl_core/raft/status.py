@@ -40,11 +40,11 @@ class Observed:
 def observe(runtime: Runtime, before: Observed, now_s: float, time_ms: int) -> Observed:
     """What to publish now; the time of the mode is kept while the mode stays."""
     node, header = runtime.node, runtime.header
-    mode = _mode(node)
+    mode = Mode.READ_ONLY if runtime.has_ended else _mode(node)
     old = before.value
     value = RaftStatus(
         member_id=runtime.member_id,
-        role=_role(node),
+        role="stopped" if runtime.has_ended else _role(node),
         leader_id=node.leader_id if node else None,
         term=node.core.term if node else 0,
         commit_index=node.core.commit_index if node else 0,

@@ -151,6 +151,16 @@ class Transport:
                 os.close(self._wake_fd)
                 self._wake_fd = -1
 
+    def leave_to_parent(self) -> None:
+        """In a fork: closes the copies of the descriptors, which the parent goes on using."""
+        for channel in self._channels.values():
+            channel.stream.close()
+        if self._server is not None:
+            self._server.close()
+        self._epoll.close()
+        os.close(self._wake_fd)
+        self._wake_fd = -1
+
     def _woken(self) -> None:
         try:
             os.eventfd_read(self._wake_fd)

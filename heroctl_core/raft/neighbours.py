@@ -1,0 +1,131 @@
+"""What one node knows of the others: who said what when, who has not answered yet, who was refused.
+
+Used by the engine's thread only. What follows from it is decided in raft/presence.py.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from .handshake import Hello, Judgement, Relation
+from .header import Header
+from .membership import Candidate
+from .node import RaftNode
+from .presence import Met
+
+_KEPT_S: Final = 60.0  # what a node said is forgotten after this, unless it is connected
+_KEPT: Final = 256  # nodes that are remembered at most, and refusals
+_ITSELF: Final = "itself"
+
+log = logging.getLogger("heroctl.raft")
+
+
+@dataclass(frozen=True, slots=True)
+class RaftSettings:
+    """What a node is told about itself and its peers. Addresses are host:port."""
+
+    node_name: str
+    cluster_name: str
+    key_id: str
+    listen: str | None = None
+    advertise: str | None = None  # default: where it listens
+    peers: Mapping[str, str] = field(default_factory=dict)  # name: address
+    expect: int = 0  # bootstrap_expect; 0 = never founds
+    election_timeout_s: float = 1.0
+
+
+class Neighbours:
+    """The other nodes, as seen since the present generation was opened."""
+
+    def __init__(self) -> None:
+        self._met: dict[str, tuple[Hello, Relation, float]] = {}
+        self._questions: set[str] = set()
+        self._refusals: dict[str, str] = {}
+
+    def ask(self, addresses: set[str]) -> None:
+        """Everything begins again: these have not answered yet."""
+        self._met.clear()
+        self._questions = set(addresses)
+
+    def forget(self) -> None:
+        """What the others said may have changed, because we have."""
+        self._met.clear()
+
+    @property
+    def questions_open(self) -> bool:
+        """Whether an address has neither answered nor refused."""
+        return bool(self._questions)
+
+    @property
+    def warnings(self) -> list[str]:
+        """Who was refused and why, for the operator."""
+        return [f"{what} was refused: {why}" for what, why in sorted(self._refusals.items())]
+
+    def met(self, address: str | None, theirs: Hello, judgement: Judgement, now_s: float) -> bool:
+        """Notes what another node said; whether something may have to be done about it."""
+        if address is not None:
+            self._questions.discard(address)
+        if judgement.relation is Relation.REFUSED:
+            self._met.pop(theirs.member_id, None)
+            if judgement.reason != _ITSELF:
+                self.refused(theirs.name, judgement.reason)
+            return False
+        self._refusals.pop(theirs.name, None)
+        self._met.pop(theirs.member_id, None)
+        self._met[theirs.member_id] = (theirs, judgement.relation, now_s)
+        if len(self._met) > _KEPT:
+            self._met.pop(next(iter(self._met)))
+        return judgement.relation not in (Relation.PEER, Relation.ASIDE)
+
+    def unreachable(self, address: str, *, refused: bool) -> None:
+        """Nobody answered at an address; `refused`: the machine is there, the node is not."""
+        if refused:
+            self._questions.discard(address)
+
+    def refused(self, what: str, reason: str) -> None:
+        """Keeps a refusal, and logs it the first time."""
+        if self._refusals.get(what) == reason:
+            return
+        if what in self._refusals or len(self._refusals) < _KEPT:
+            self._refusals[what] = reason
+        log.error("refused %s: %s", what, reason)
+
+    def seen(self, now_s: float) -> dict[str, Met]:
+        """What each node last said, with its age."""
+        return {m: Met(h, relation, now_s - at) for m, (h, relation, at) in self._met.items()}
+
+    def forget_old(self, now_s: float, connected: set[str]) -> None:
+        """Drops who was not heard of for a minute."""
+        for member_id, (_, _, at_s) in list(self._met.items()):
+            if now_s - at_s > _KEPT_S and member_id not in connected:
+                del self._met[member_id]
+
+    def of(self, relation: Relation) -> list[Hello]:
+        """What nodes of one relation last said."""
+        return [hello for hello, each, _ in self._met.values() if each is relation]
+
+    def candidates(self, node: RaftNode) -> dict[str, Candidate]:
+        """Peers that are reached but belong to no configuration yet."""
+        members = node.configuration.members
+        return {
+            h.member_id: Candidate(h.name, h.address)
+            for h in self.of(Relation.PEER)
+            if h.member_id not in members and h.member_id in node.connected
+        }
+
+    def addresses(
+        self, settings: RaftSettings, own_address: str, node: RaftNode | None, header: Header | None
+    ) -> set[str]:
+        """Everybody to keep a connection to."""
+        addresses = set(settings.peers.values())
+        if node is not None:
+            members = node.configuration.members
+            addresses |= {s.address for m, s in members.items() if m != node.member_id}
+        if header is not None:
+            addresses |= header.parent_addresses
+        if node is not None and node.leading:
+            addresses |= {h.address for h in self.of(Relation.PEER)}
+        return {a for a in addresses if a and a != own_address}
