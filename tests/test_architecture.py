@@ -33,7 +33,18 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (6, ("catalogue.*", "backup.save", "backup.run", "backup.verify", "backup.scheduler")),
     (6, ("recovery.restore", "recovery.fencing", "recovery.undo", "recovery.drill")),
     (7, ("server.*",)),
-    (8, ("control_plane", "lifecycle", "offline", "testing", "testing.*", "heroctl_core")),
+    (
+        8,
+        (
+            "control_plane",
+            "lifecycle",
+            "node_keys",
+            "offline",
+            "testing",
+            "testing.*",
+            "heroctl_core",
+        ),
+    ),
     (9, ("heroctl_cli", "heroctl_cli.*")),
 )
 PORTS, ADAPTERS, SERVICES, SERVER = 4, 5, 6, 7
