@@ -21,16 +21,25 @@ CLUSTER = "local"
 
 
 @pytest.fixture
-def cluster(tmp_path: Path) -> Iterator[LocalCluster]:
-    """Three nodes that serve, with three jobs, a secret and a token."""
-    with LocalCluster(tmp_path / "cluster", name=CLUSTER) as three:
-        three.start()
-        three.wait_ready()
-        with three.nodes["node-1"].client() as client:
+def size() -> int:
+    """How many nodes a test needs; `one_node` makes it one."""
+    return 3
+
+
+one_node = pytest.mark.parametrize("size", [1])
+
+
+@pytest.fixture
+def cluster(tmp_path: Path, size: int) -> Iterator[LocalCluster]:
+    """Nodes that serve, with three jobs and a secret."""
+    with LocalCluster(tmp_path / "cluster", name=CLUSTER, size=size) as nodes:
+        nodes.start(bootstrap=size == 1)
+        nodes.wait_ready()
+        with nodes.nodes["node-1"].client() as client:
             for name in ("a", "b", "c"):
                 client.write("PUT", f"/v1/jobs/{name}", {"spec": {"name": name}})
             client.write("PUT", "/v1/secrets/s", {"value": "hunter2"})
-        yield three
+        yield nodes
 
 
 @pytest.fixture
@@ -47,7 +56,8 @@ def at(cluster: LocalCluster) -> Callable[..., Any]:
 def archive(cluster: LocalCluster, at: Callable[..., Any], tmp_path: Path) -> Path:
     """A snapshot; afterwards a job is deleted and another one is new."""
     path = tmp_path / "snap.tar.gz"
-    assert at("node-2", "snapshot", "save", path).returncode == 0
+    last = f"node-{len(cluster.nodes)}"
+    assert at(last, "snapshot", "save", path).returncode == 0
     with cluster.nodes["node-1"].client() as client:
         client.write("DELETE", "/v1/jobs/a")
         client.write("PUT", "/v1/jobs/later", {"spec": {}})
@@ -120,6 +130,7 @@ def test_a_running_node_without_a_quorum_does_it_itself(
     assert jobs(cluster, "node-1") == ["a", "b", "c"]
 
 
+@one_node
 def test_a_folder_of_a_running_node_is_not_restored(
     cluster: LocalCluster, at: Callable[..., Any], archive: Path
 ) -> None:
@@ -146,6 +157,7 @@ def test_while_peers_serve_nothing_is_restored(
     assert jobs(cluster, "node-1") == ["b", "c", "later"]
 
 
+@one_node
 def test_nothing_is_changed_without_a_clear_yes(
     cluster: LocalCluster, at: Callable[..., Any], archive: Path
 ) -> None:
@@ -199,6 +211,7 @@ def on_terminal(*words: object, typed: str, **more: str) -> tuple[int, str]:
     return process.wait(WAIT_S), screen.decode().replace("\r\n", "\n")
 
 
+@one_node
 def test_on_a_terminal_the_clusters_name_is_asked_for(cluster: LocalCluster, archive: Path) -> None:
     """The guide's literal command; the plan is shown before the question."""
     cluster.stop()
@@ -211,12 +224,13 @@ def test_on_a_terminal_the_clusters_name_is_asked_for(cluster: LocalCluster, arc
     assert code == 0 and "restored: cluster local, generation 2" in screen, screen
 
 
+@one_node
 def test_a_stopped_folder_is_saved(
     cluster: LocalCluster, at: Callable[..., Any], tmp_path: Path
 ) -> None:
     """Also without a configuration, by folder and key; the three lines; a running one is refused
     by its lock when its socket is not known."""
-    node = cluster.nodes["node-3"]
+    node = cluster.nodes["node-1"]
     held = heroctl(
         "snapshot", "save", tmp_path / "x", "--data-dir", node.data_dir,
         "--key-file", cluster.key_file,
@@ -224,7 +238,7 @@ def test_a_stopped_folder_is_saved(
     assert held.returncode == 13 and not (tmp_path / "x").exists(), held.stderr
     cluster.kill()
     # A node that was killed may not have noted yet that its last entries were committed.
-    done = at("node-3", "snapshot", "save", tmp_path / "one", "--include-uncommitted")
+    done = at("node-1", "snapshot", "save", tmp_path / "one", "--include-uncommitted")
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1] == "included: 3 jobs, 1 secrets, 0 acl rules, 0 nodes"
     other = heroctl(
@@ -241,6 +255,7 @@ def test_a_stopped_folder_is_saved(
     assert nothing.returncode == 3
 
 
+@one_node
 def test_a_new_machine_needs_archive_and_key_only(
     cluster: LocalCluster, archive: Path, tmp_path: Path
 ) -> None:
@@ -264,6 +279,7 @@ def test_a_new_machine_needs_archive_and_key_only(
             assert client.get("/v1/secrets/s").body["value"] == "hunter2"
 
 
+@one_node
 def test_a_bad_archive_changes_nothing(
     cluster: LocalCluster, at: Callable[..., Any], archive: Path, tmp_path: Path
 ) -> None:
