@@ -303,21 +303,9 @@ class DataFolder:
     # -- at open
 
     def tidy(self) -> None:
-        """Goes on where a kill interrupted, empties the spool, forgets what is old enough.
-        NodeFault for a folder that is suspect since a failed write in this boot."""
-        suspect = self.mark("suspect")
-        if suspect is not None:
-            if suspect.get("boot_id") == _boot_id():
-                raise NodeFault(
-                    f"{self.path} is suspect since a failed write: {suspect.get('reason')}",
-                    hint="check the disk, reboot the machine, then start the node again",
-                )
-            self.clear_mark("suspect")
-        if self.is_leaving:
-            if self.header is not None:
-                self.quarantine_generation()
-            else:
-                self._finish_leaving()
+        """Goes on where a kill interrupted, empties the spool, forgets what is old enough."""
+        self.refuse_suspect()
+        self.finish_leaving()
         self._note_cluster()
         with files.faults(self.spool):
             shutil.rmtree(self.spool, ignore_errors=True)  # a kill may come right behind it
@@ -325,6 +313,26 @@ class DataFolder:
         for kept in (self.generations, self.path / "quarantine"):
             with files.faults(kept):
                 self._forget_old(kept)
+
+    def refuse_suspect(self) -> None:
+        """NodeFault for a folder that is suspect since a failed write in this boot."""
+        suspect = self.mark("suspect")
+        if suspect is None:
+            return
+        if suspect.get("boot_id") == _boot_id():
+            raise NodeFault(
+                f"{self.path} is suspect since a failed write: {suspect.get('reason')}",
+                hint="check the disk, reboot the machine, then start the node again",
+            )
+        self.clear_mark("suspect")
+
+    def finish_leaving(self) -> None:
+        """What a node that was killed while it left its generation still has to do."""
+        if self.is_leaving:
+            if self.header is not None:
+                self.quarantine_generation()
+            else:
+                self._finish_leaving()
 
     def _forget_old(self, folder: Path) -> None:
         current = self.header.folder_name if self.header else ""

@@ -128,7 +128,8 @@ class FolderTarget:
         if self._folder is None:
             self._folder = self._make()
         else:
-            self._folder.tidy()
+            self._folder.refuse_suspect()
+            self._folder.finish_leaving()
         for path in (self.spool, self.backups, self._open.generations):
             with files.faults(path):
                 path.mkdir(mode=0o700, exist_ok=True)
