@@ -92,7 +92,7 @@ def _save(folder: Path, key: Path) -> tuple[list[float], float, float, float]:
 def _theirs() -> dict[str, float]:
     with etcd.running(1) as server, tempfile.TemporaryDirectory(prefix="etcd-bench-") as folder:
         connection = etcd.Connection(server.leader)
-        connection.put_all(_etcd_rows())
+        connection.put_all(etcd_rows())
         connection.close()
         pid = server.processes[0].pid
         idle = resident_mb(pid)
@@ -107,7 +107,8 @@ def _theirs() -> dict[str, float]:
         }
 
 
-def _etcd_rows() -> Iterator[tuple[str, bytes]]:
+def etcd_rows() -> Iterator[tuple[str, bytes]]:
+    """Keys and values as long as our rows' names, specs and sealed values."""
     for number in range(JOBS):
         yield f"jobs/{job_name(number)}", pack_canonical(job_spec(number))
     for number in range(SECRETS):

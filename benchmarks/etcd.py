@@ -37,6 +37,12 @@ def program(name: str = "etcd") -> Path | None:
     return path if path.is_file() else None
 
 
+def _existing(name: str) -> Path:
+    path = program(name)
+    assert path is not None, MISSING
+    return path
+
+
 class Connection:
     """One keep-alive connection to the gateway, for one thread."""
 
@@ -70,28 +76,41 @@ class Connection:
 
 
 class Etcd:
-    """Running nodes. `leader` is the client address of the leader."""
+    """Nodes on loopback. `leader` is the client address of the leader, once `wait` returned."""
 
     def __init__(self, folder: Path, size: int) -> None:
-        binary = program()
-        assert binary is not None
-        names = [f"etcd-{i + 1}" for i in range(size)]
-        self.clients, peers = free_addresses(size), free_addresses(size)
-        cluster = ",".join(f"{n}=http://{p}" for n, p in zip(names, peers, strict=True))
-        self.processes = [
-            subprocess.Popen(
-                [binary, "--name", name, "--data-dir", folder / name, "--logger", "zap",
-                 "--log-level", "error", "--log-outputs", folder / f"{name}.log",
-                 "--listen-client-urls", f"http://{client}",
-                 "--advertise-client-urls", f"http://{client}",
-                 "--listen-peer-urls", f"http://{peer}",
-                 "--initial-advertise-peer-urls", f"http://{peer}",
-                 "--initial-cluster", cluster, "--initial-cluster-state", "new"],
-                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )
-            for name, client, peer in zip(names, self.clients, peers, strict=True)
-        ]  # fmt: skip
+        self._folder = folder
+        self._names = [f"etcd-{i + 1}" for i in range(size)]
+        self._clients, self._peers = free_addresses(size), free_addresses(size)
+        pairs = zip(self._names, self._peers, strict=True)
+        self._cluster = ",".join(f"{name}=http://{peer}" for name, peer in pairs)
+        self.processes: list[subprocess.Popen[bytes]] = []
         self.leader = ""
+
+    def start(self) -> None:
+        """Starts the processes, with their defaults: fsync is on."""
+        self._folder.mkdir(exist_ok=True)
+        for name, client, peer in zip(self._names, self._clients, self._peers, strict=True):
+            command = [
+                *(_existing("etcd"), "--name", name, "--data-dir", self._folder / name),
+                *("--listen-client-urls", f"http://{client}"),
+                *("--advertise-client-urls", f"http://{client}"),
+                *("--listen-peer-urls", f"http://{peer}"),
+                *("--initial-advertise-peer-urls", f"http://{peer}"),
+                *("--initial-cluster", self._cluster, "--log-level", "error"),
+            ]
+            quiet = subprocess.DEVNULL
+            self.processes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet))
+
+    def restore(self, snapshot: Path) -> None:
+        """Makes the folder of the first node from a snapshot, before `start`."""
+        name, peer = self._names[0], self._peers[0]
+        command = [
+            *(_existing("etcdutl"), "snapshot", "restore", snapshot, "--name", name),
+            *("--data-dir", self._folder / name, "--initial-cluster", self._cluster),
+            *("--initial-advertise-peer-urls", f"http://{peer}"),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
 
     def wait(self) -> None:
         """Waits until a write is acknowledged, and finds the leader."""
@@ -109,7 +128,7 @@ class Etcd:
                 time.sleep(0.005)
 
     def _leaders(self) -> Iterator[str]:
-        for address in self.clients:
+        for address in self._clients:
             status = Connection(address).post("/v3/maintenance/status", {})
             if status.get("leader", "0") == status["header"]["member_id"]:
                 yield address
@@ -124,24 +143,19 @@ class Etcd:
     def save_snapshot(self, path: Path) -> float:
         """Seconds that `etcdctl snapshot save` takes."""
         path.unlink(missing_ok=True)
-        binary = program("etcdctl")
-        assert binary is not None
+        command = [_existing("etcdctl"), "--endpoints", self.leader, "snapshot", "save", path]
         started = time.perf_counter()
-        subprocess.run(
-            [binary, "--endpoints", self.leader, "snapshot", "save", path],
-            check=True,
-            capture_output=True,
-            env={"ETCDCTL_API": "3"},
-        )
+        subprocess.run(command, check=True, capture_output=True, env={"ETCDCTL_API": "3"})
         return time.perf_counter() - started
 
 
 @contextmanager
 def running(size: int) -> Iterator[Etcd]:
-    """A fresh cluster with its defaults: fsync is on, snapshots every 100 000 entries."""
+    """A fresh cluster that takes writes."""
     with tempfile.TemporaryDirectory(prefix="etcd-bench-") as folder:
         etcd = Etcd(Path(folder), size)
         try:
+            etcd.start()
             etcd.wait()
             yield etcd
         finally:
