@@ -61,7 +61,7 @@ class UsageError(HeroctlError):
 
 
 class CommandRejected(HeroctlError):
-    """The replicated state refused the command, the same on every node. Do not retry it as it is."""
+    """The replicated state refused the command, on every node alike. Do not retry it as it is."""
 
     def __init__(self, reason: str, message: str, *, hint: str | None = None) -> None:
         super().__init__(message, hint=hint)
@@ -209,7 +209,7 @@ class PartialCopy(StorageError):
 
 
 class RecoveryError(HeroctlError):
-    """A guard refused a restore or a forced bootstrap; the message says which, the hint the way out."""
+    """A guard refused a restore or forced bootstrap; the message says which, the hint how on."""
 
     reason, exit_code, http_status = "refused", 9, 409
 
