@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from .. import limits
 from ..config.model import split_address
+from ..errors import ConfigError
 
 FRAME_HEAD: Final = struct.Struct(">I8s")
 NO_TAG: Final = bytes(8)
@@ -155,3 +156,30 @@ def resolve(address: str) -> tuple[int, Any]:
     except ValueError as error:  # also a host that no encoding can hold
         raise OSError(errno.EINVAL, str(error)) from error
     return found[0][0], found[0][4]
+
+
+def listen(address: str) -> socket.socket:
+    """A bound socket; only loopback until members prove who they are by certificates."""
+    try:
+        family, target = resolve(address)
+        server = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    except OSError as error:
+        text = error.strerror or str(error)
+        raise ConfigError(f"raft.listen {address!r} is no address: {text}") from error
+    if not (str(target[0]).startswith("127.") or target[0] == "::1"):
+        server.close()
+        raise ConfigError(
+            f"raft.listen {address!r} is not a loopback address",
+            hint="without TLS the Raft listener binds only to loopback, for example 127.0.0.1:7101",
+        )
+    server.setblocking(False)
+    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        server.bind(target)
+    except OSError as error:
+        server.close()
+        raise ConfigError(
+            f"raft.listen {address!r} cannot be bound: {error.strerror}",
+            hint="another process uses it; see: ss -ltnp",
+        ) from error
+    return server

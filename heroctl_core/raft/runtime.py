@@ -1,14 +1,13 @@
 """The engine's thread: network, member and data folder of one node, over all its generations.
 
 The adapter behind raft/port.Replicator. It owns what RaftNode must not know: the loop, the folder,
-what to do about other nodes (raft/presence.py decides), and the change from one generation to the
-next. An exception in the loop releases nothing and stops the node, loudly.
+and the change from one generation to the next; what follows from other nodes is for
+raft/standing.py. An exception in the loop releases nothing and stops the node, loudly.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import os
 import random
 import threading
@@ -26,19 +25,17 @@ from ..errors import (
     ReadOnly,
     RecoveryError,
     UsageError,
-    WrongKey,
 )
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
-from . import generation, presence
+from . import generation
 from .folder import DataFolder
-from .handshake import Hello, Judgement, Relation
-from .header import Header, header_from
-from .membership import EMPTY
-from .neighbours import Neighbours, RaftSettings
+from .handshake import Hello, Judgement
+from .header import Header
+from .neighbours import RaftSettings
 from .node import RaftNode, Timing
 from .port import RaftStatus
-from .presence import Do
+from .standing import Standing
 from .status import Observed, observe
 from .transport import Transport
 
@@ -58,32 +55,27 @@ class Runtime:
         self._folder = folder
         self._settings = settings
         self._clock = clock
-        self._nonce = os.urandom(8).hex()
         self._transport = Transport(settings.listen, self, clock)
         self._address = settings.advertise or self._transport.address
+        self._standing = Standing(self, folder, settings, self._address)
         self._rng = random.Random(os.urandom(16))
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._node: RaftNode | None = None
         self._machine = StateMachine()  # while no node runs
-        self._neighbours = Neighbours()
-        self._started_s = 0.0
-        self._quorum_s = -math.inf
         self._look_s = 0.0
         self._wait_s = 0.0
         self._stopping = False
         self._ended = False
         self._pid = os.getpid()
-        self._frozen: str | None = None
+        self._frozen = False  # a forced bootstrap is under way
         self._fault: HeroctlError | None = None
-        self._contested: str | None = None
-        self._was_contested = False
         self._observed = Observed.at(clock)
         self._thread = threading.Thread(target=self._run, name="heroctl-raft", daemon=True)
         try:
             self._open_generation()
             self._look_around()
         except BaseException:
-            self._close_generation()
+            self.close_generation()
             self._transport.close()
             raise
         _LIVE.add(self)
@@ -165,7 +157,7 @@ class Runtime:
         if node.may_vote and node.has_quorum():
             raise RecoveryError("this node has a quorum again", hint="nothing has to be forced")
         self._folder.set_mark("frozen", {"reason": reason})
-        self._frozen = reason
+        self._frozen = True
         node.suspend(reason)
         node.log.sync_commit()
         self._transport.close_all()
@@ -175,17 +167,56 @@ class Runtime:
         error. A node that cannot stops itself."""
         try:
             self._folder.clear_mark("frozen")
-            self._reopen()
+            self.reopen()
         except HeroctlError as error:
             self._stop_for(error)
             raise
 
-    def _reopen(self) -> None:
-        self._frozen = self._contested = None
-        self._close_generation()
+    # -- changes of generation; on the engine's thread
+
+    def reopen(self) -> None:
+        """Goes on in the generation that CURRENT names."""
+        self._frozen = False
+        self.close_generation()
         self._folder.reload()
         self._open_generation()
         self._look_around()
+
+    def close_generation(self) -> None:
+        """Ends the node and closes its log."""
+        if self._node is not None:
+            self._node.stop(self._not_serving)
+            self._node.close()
+            self._node = None
+
+    def hang_up(self) -> None:
+        """Ends all connections; they come back with a new hello."""
+        self._transport.close_all()
+
+    def _open_generation(self) -> None:
+        """The node of the generation that CURRENT names; none in an empty folder."""
+        settings = self._settings
+        if self._folder.header is None and settings.expect == 1 and not settings.peers:
+            self._standing.found([])
+        if self._folder.header is None:
+            return
+        self._node = generation.open_node(
+            self._folder,
+            clock=self._clock,
+            rng=self._rng,
+            timing=Timing(settings.election_timeout_s),
+            transport=self._transport,
+        )
+        if self._folder.mark("frozen") is not None:
+            # Killed in a forced bootstrap before CURRENT was changed: nobody saw the next
+            # generation, so this one goes on.
+            self._folder.clear_mark("frozen")
+
+    def _look_around(self) -> None:
+        self._transport.close_all()
+        self._standing.begin(self._clock.monotonic_s())
+        self._transport.dial(self._standing.addresses())
+        self._look_s = 0.0
 
     # -- the loop
 
@@ -207,7 +238,7 @@ class Runtime:
         """Everything that waits ends, whatever the disk says to it."""
         self._machine = self.machine  # what was read until now can still be read as stale
         try:
-            self._close_generation()
+            self.close_generation()
         except (HeroctlError, OSError):
             log.exception("the log was not closed cleanly")
         self._ended = True
@@ -239,22 +270,11 @@ class Runtime:
 
     def _look(self, now: float) -> None:
         """Sees who is there, does what follows, publishes the status."""
-        node = self._node
-        if node is not None:
-            if node.may_vote and node.has_quorum():
-                self._quorum_s = now
-            node.candidates = self._neighbours.candidates(node)
-            self._neighbours.forget_old(now, node.connected)
-        if self._frozen is not None:
-            # A restore writes into the folder: whom we met and what we are is looked at again
-            # when it is done.
-            self._observed = observe(self, self._observed, now, self._clock.time_ms())
-            return
-        if self._contested is None:
-            step = presence.decide(self._situation(now))
-            if step.do is not Do.WAIT:
-                self._do(step, now)
-        self._transport.dial(self._addresses())
+        if self._frozen:  # a restore writes into the folder: what follows is looked at after it
+            self._standing.note(now)
+        else:
+            self._standing.look(now)
+            self._transport.dial(self._standing.addresses())
         self._observed = observe(self, self._observed, now, self._clock.time_ms())
 
     def _stop_for(self, error: HeroctlError) -> None:
@@ -294,170 +314,17 @@ class Runtime:
                 hint="open it after the fork, or ask the process that has it over its socket",
             )
 
-    # -- generations
-
-    def _open_generation(self) -> None:
-        """The node of the generation that CURRENT names; none in an empty folder."""
-        settings = self._settings
-        if self._folder.header is None and settings.expect == 1 and not settings.peers:
-            self._found([])
-        if self._folder.header is None:
-            return
-        self._node = generation.open_node(
-            self._folder,
-            clock=self._clock,
-            rng=self._rng,
-            timing=Timing(settings.election_timeout_s),
-            transport=self._transport,
-        )
-        self._was_contested = self._folder.mark("contested") is not None
-        if self._folder.mark("frozen") is not None:
-            # Killed in a forced bootstrap before CURRENT was changed: nobody saw the next
-            # generation, so this one goes on.
-            self._folder.clear_mark("frozen")
-
-    def _look_around(self) -> None:
-        """The start-up questions begin: everybody we know of is asked before we vote."""
-        self._started_s = self._clock.monotonic_s()
-        self._quorum_s = -math.inf
-        self._transport.close_all()
-        self._neighbours.ask(addresses := self._addresses())
-        self._transport.dial(addresses)
-        self._look_s = 0.0
-
-    def _close_generation(self) -> None:
-        if self._node is not None:
-            self._node.stop(self._not_serving)
-            self._node.close()
-            self._node = None
-
-    def _found(self, others: list[Hello]) -> None:
-        members = {h.member_id: (h.name, h.address) for h in [self.my_hello(), *others]}
-        self._folder.found(self._settings.cluster_name, members)
-        log.info("founded cluster %s with %d members", self._settings.cluster_name, len(members))
-
-    # -- what presence.decide asks for
-
-    def _situation(self, now: float) -> presence.Situation:
-        node, header = self._node, self._folder.header
-        parent = header.parent_voters if header else frozenset()
-        return presence.Situation(
-            mine=self.my_hello(),
-            met=self._neighbours.seen(now),
-            open_questions=self._neighbours.questions_open,
-            since_start_s=now - self._started_s,
-            voting=node is not None and node.may_vote,
-            suspended=node is not None and node.suspended is not None,
-            since_quorum_s=now - self._quorum_s,
-            configuration=node.configuration if node else EMPTY,
-            parent_voters=parent,
-            confirmed=self.confirmed,
-            contested=self._was_contested,
-        )
-
-    @property
-    def confirmed(self) -> bool:
-        """Whether the parent of a restored generation can never commit again, by counting."""
-        header = self._folder.header
-        if header is None or not header.parent_voters:
-            return True
-        gone = self._folder.parent_voters_left() & header.parent_voters
-        return len(gone) > len(header.parent_voters) // 2
-
-    def _do(self, step: presence.Step, now: float) -> None:
-        node, of = self._node, step.of
-        if step.do is Do.VOTE and node is not None:
-            if self._was_contested:
-                self._folder.clear_mark("contested")
-                self._was_contested = False
-            node.start_voting()
-        elif step.do is Do.FOUND:
-            self._found(self._neighbours.of(Relation.BOTH_EMPTY))
-            self._reopen()
-        elif step.do is Do.ADOPT and of is not None:
-            self._folder.adopt(of.header)
-            log.info("joining cluster %s through %s", of.cluster_name, of.name)
-            self._reopen()
-        elif step.do is Do.SUSPEND and node is not None and of is not None:
-            number = of.lineage[-1][0]
-            log.warning("node %s serves generation %d: this node stands aside", of.name, number)
-            node.suspend(f"node {of.name} serves the newer generation {number}")
-            self._neighbours.forget()
-            self._transport.close_all()
-        elif step.do is Do.LEAVE and node is not None and of is not None:
-            self._leave(node, of)
-        elif step.do is Do.CONTEST and of is not None:
-            reason = f"node {of.name} still serves the generation before the restore, with a quorum"
-            self._folder.set_mark("contested", {"reason": reason})
-            log.critical("%s: stop it, then start this node first", reason)
-            self._contested = reason
-            if node is not None:
-                node.suspend(reason)
-        elif step.do is Do.WRONG_KEY and of is not None:
-            raise WrongKey(
-                f"cluster {of.cluster_name} uses the secrets key {of.key_id}, "
-                f"this node has {self._settings.key_id}",
-                hint="give this node the cluster's key file (secrets.key_file)",
-            )
-
-    def _leave(self, node: RaftNode, of: Hello) -> None:
-        """Rule 4: mark, close, one rename, a new member id; then the folder is empty and joins."""
-        header = self._folder.header
-        assert header is not None
-        lost = node.log.entries[-1][1] - header_from(of.header).known_index
-        number, restore_id = of.lineage[-1]
-        self._folder.set_mark(
-            "left", {"generation": number, "restore_id": restore_id, "member_id": node.member_id}
-        )
-        self._close_generation()
-        path = self._folder.quarantine_generation()
-        log.warning(
-            "left generation %d for %d; %d log entries unknown to the restored node are in %s",
-            header.lineage[-1].number,
-            number,
-            max(0, lost),
-            path,
-        )
-        self._reopen()
-
-    # -- who is there
-
-    def _addresses(self) -> set[str]:
-        return self._neighbours.addresses(
-            self._settings, self._address, self._node, self._folder.header
-        )
-
-    def my_hello(self) -> Hello:
-        """What this node says of itself now."""
-        folder, node, settings = self._folder, self._node, self._settings
-        header = folder.header
-        return Hello(
-            cluster_name=settings.cluster_name,
-            cluster_id=header.cluster_id if header else "",
-            lineage=tuple((g.number, g.restore_id) for g in header.lineage) if header else (),
-            member_id=folder.member_id,
-            boot_nonce=self._nonce,
-            name=settings.node_name,
-            address=self._address,
-            key_id=settings.key_id,
-            expect=settings.expect,
-            has_quorum=node is not None and node.may_vote and node.has_quorum(),
-            suspended=node is not None and node.suspended is not None,
-            left=folder.left_marks(),
-            header=header.to_value() if header else {},
-        )
-
     # -- transport.Listener
 
+    def my_hello(self) -> Hello:
+        return self._standing.hello()
+
     def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> None:
-        urgent = self._neighbours.met(address, theirs, judgement, self._clock.monotonic_s())
-        if judgement.relation is not Relation.REFUSED and theirs.left:
-            self._folder.note_left(theirs.left)
-        if urgent:
+        if self._standing.met(address, theirs, judgement, self._clock.monotonic_s()):
             self._look_s = 0.0
 
     def unreachable(self, address: str, *, refused: bool) -> None:
-        self._neighbours.unreachable(address, refused=refused)
+        self._standing.neighbours.unreachable(address, refused=refused)
 
     def opened(self, member_id: str) -> None:
         if self._node is not None:
@@ -475,7 +342,7 @@ class Runtime:
         return self._node.receive(member_id, frame) if self._node is not None else None
 
     def refused(self, what: str, reason: str) -> None:
-        self._neighbours.refused(what, reason)
+        self._standing.neighbours.refused(what, reason)
 
     # -- for status.observe
 
@@ -497,13 +364,17 @@ class Runtime:
 
     @property
     def contested(self) -> bool:
-        return self._contested is not None
+        return self._standing.contested is not None
+
+    @property
+    def confirmed(self) -> bool:
+        return self._standing.confirmed
 
     @property
     def warnings(self) -> tuple[str, ...]:
         own = [str(self._fault)] if self._fault else []
-        own += [self._contested] if self._contested else []
-        return (*own, *self._neighbours.warnings)
+        own += [self._standing.contested] if self._standing.contested else []
+        return (*own, *self._standing.neighbours.warnings)
 
 
 _LIVE: Final[WeakSet[Runtime]] = WeakSet()

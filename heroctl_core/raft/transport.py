@@ -20,7 +20,6 @@ from typing import Any, Final, Protocol
 
 from .. import codec
 from ..clock import Clock
-from ..errors import ConfigError
 from . import channel as channels
 from .channel import Channel, Stream
 from .handshake import Hello, Judgement, Lineage, Relation, hello_from, judge
@@ -61,7 +60,7 @@ class Transport:
 
     def __init__(self, listen: str | None, listener: Listener, clock: Clock) -> None:
         """Binds at once; ConfigError when the address cannot be had. None: nobody can connect."""
-        self._server = _listen(listen) if listen is not None else None
+        self._server = channels.listen(listen) if listen is not None else None
         self.address = ""
         if listen is not None and self._server is not None:
             self.address = f"{listen.rpartition(':')[0]}:{self._server.getsockname()[1]}"
@@ -378,30 +377,3 @@ def frame_tag(cluster_id: str, lineage: Lineage) -> bytes:
     """Eight bytes that stand for a cluster and the head of its lineage."""
     number, restore_id = lineage[-1]
     return hashlib.sha256(f"{cluster_id} {number} {restore_id}".encode()).digest()[:8]
-
-
-def _listen(address: str) -> socket.socket:
-    """A bound socket; only loopback until members prove who they are by certificates."""
-    try:
-        family, target = channels.resolve(address)
-        server = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    except OSError as error:
-        text = error.strerror or str(error)
-        raise ConfigError(f"raft.listen {address!r} is no address: {text}") from error
-    if not (str(target[0]).startswith("127.") or target[0] == "::1"):
-        server.close()
-        raise ConfigError(
-            f"raft.listen {address!r} is not a loopback address",
-            hint="without TLS the Raft listener binds only to loopback, for example 127.0.0.1:7101",
-        )
-    server.setblocking(False)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server.bind(target)
-    except OSError as error:
-        server.close()
-        raise ConfigError(
-            f"raft.listen {address!r} cannot be bound: {error.strerror}",
-            hint="another process uses it; see: ss -ltnp",
-        ) from error
-    return server
