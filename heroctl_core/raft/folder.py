@@ -127,8 +127,11 @@ class DataFolder:
         return self.path / "backups"
 
     def reload(self) -> None:
-        """Reads CURRENT and the header again; Damaged when they do not fit each other."""
-        self.header = None
+        """Reads CURRENT and the header again; Damaged when they do not fit each other. Other
+        threads see the old header or the new one."""
+        self.header = self._current_header()
+
+    def _current_header(self) -> Header | None:
         current = self.path / "CURRENT"
         if not current.exists():
             if self.identity.cluster_id is not None and not self.is_leaving:
@@ -137,14 +140,15 @@ class DataFolder:
                     hint=f"write the name of the newest folder in {self.generations} into it, or "
                     "move the data folder away and let this node join as a new member",
                 )
-            return
+            return None
         name = read_current(current)
         file = self.generations / name / "header.json"
-        if not file.parent.exists() and self.is_leaving:
-            return  # killed between the rename and the rest; `tidy` goes on
-        self.header = read_header(file)
-        if self.header.folder_name != name:
-            raise Damaged(f"{file} is the header of {self.header.folder_name}, CURRENT says {name}")
+        if not file.parent.exists() and self._promised_to_leave():
+            return None  # killed between the rename and the rest; `tidy` goes on
+        header = read_header(file)
+        if header.folder_name != name:
+            raise Damaged(f"{file} is the header of {header.folder_name}, CURRENT says {name}")
+        return header
 
     # -- generations
 
@@ -294,11 +298,11 @@ class DataFolder:
     def is_leaving(self) -> bool:
         """Whether this member promised to leave its generation and is still the old member."""
         mark = self.mark("left")
-        return (
-            mark is not None
-            and mark["member_id"] == self.member_id
-            and self._is_of_this_generation(mark)
-        )
+        return mark is not None and self._promised_to_leave() and self._is_of_this_generation(mark)
+
+    def _promised_to_leave(self) -> bool:
+        mark = self.mark("left")
+        return mark is not None and mark["member_id"] == self.member_id
 
     # -- at open
 
