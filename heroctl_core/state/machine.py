@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from ..errors import StateDefect
@@ -171,8 +173,8 @@ class StateMachine:
     def load(self, rows: Iterable[Row], *, revision: int, epoch: int, time_ms: int) -> None:
         """Takes the rows of an archive in place of everything; the request table is empty then.
 
-        ValueError for a kind that is neither ours nor an extension's, and StateDefect for a row
-        that no machine built; the state is then as before.
+        ValueError for a kind that is neither ours nor an extension's and for a key that comes
+        twice, StateDefect for a row that no machine built; the state is then as before.
         """
         self._rows = _filled(rows, Rows(revision=revision, epoch=epoch, time_ms=time_ms))
         self._requests = Requests()
@@ -188,10 +190,10 @@ class StateMachine:
 
 def _filled(source: Iterable[Row], rows: Rows) -> Rows:
     """`rows` with everything from `source`, totals and references counted anew."""
-    for kind, key, row in source:
+    for kind, of_kind in groupby(source, itemgetter(0)):
         if kind not in KINDS and not is_extension(kind):
             raise ValueError(f"section {kind} is not known to this release")
-        rows.fill(kind, key, row)
+        rows.fill(kind, ((key, row) for _, key, row in of_kind))
     rows.total = sum(table.count for table in rows.tables.values())
     try:
         ingress.rebuild_job_references(rows)

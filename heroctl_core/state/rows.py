@@ -6,6 +6,7 @@ write anything, and the machine turns that into a value.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from .. import limits
@@ -141,12 +142,12 @@ class Rows:
         self.tables[kind].delete(key)
         self.total -= 1
 
-    def fill(self, kind: str, key: str, row: bytes) -> None:
-        """Takes a row from an archive or a dump as it is."""
+    def fill(self, kind: str, records: Iterable[tuple[str, bytes]]) -> None:
+        """Takes rows from an archive or a dump as they are; ValueError for a key that is there."""
         table = self.tables.get(kind)
         if table is None:
             table = self.tables[kind] = Table(kind)
-        table.put(key, row)
+        table.fill(records)
 
 
 def decode_row(kind: str, key: str, row: bytes) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 
+import pytest
+
 from heroctl_core import limits
 from heroctl_core.codec import shard_of
 from heroctl_core.state.tables import Table, digest_sum, row_digest
@@ -83,6 +85,37 @@ def test_the_fingerprint_does_not_depend_on_the_way() -> None:
     two.delete("a")
     two.delete("b")
     assert two.fingerprint == 0
+
+
+def test_fill_gives_the_table_that_puts_give() -> None:
+    """Rows, count and fingerprint are the same, also when the table was filled before and holds
+    more than one batch."""
+    rows = [(f"job-{n}", b"row" * (n % 7)) for n in range(1200)]
+    one, two = Table("jobs"), Table("jobs")
+    for key, row in rows:
+        one.put(key, row)
+    two.fill(rows[:700])
+    two.fill(iter(rows[700:]))
+    assert two.count == one.count == 1200
+    assert two.fingerprint == one.fingerprint
+    assert list(two.view().items()) == list(one.view().items())
+
+
+def test_fill_leaves_an_older_view_as_it_is() -> None:
+    """A view shares shards with the table until they are written."""
+    table = filled(3)
+    view = table.view()
+    before = list(view.items())
+    table.fill([("another", b"row")])
+    assert list(view.items()) == before
+    assert table.get("another") == b"row"
+
+
+def test_fill_refuses_a_key_that_is_there() -> None:
+    """A key that comes twice would be counted twice."""
+    table = Table("jobs")
+    with pytest.raises(ValueError, match="jobs web comes twice"):
+        table.fill([("web", b"1"), ("api", b"2"), ("web", b"3")])
 
 
 def test_digest_sum_is_the_sum_of_the_row_digests() -> None:
