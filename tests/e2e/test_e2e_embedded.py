@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -15,7 +16,17 @@ import pytest
 
 from heroctl_core.control_plane import ControlPlane
 from heroctl_core.crypto.keys import generate_key_file
-from heroctl_core.errors import Busy, CommandRejected, HeroctlError, NodeFault, NoKey, WrongKey
+from heroctl_core.errors import (
+    Busy,
+    CommandRejected,
+    HeroctlError,
+    LogFault,
+    NodeFault,
+    NoKey,
+    OutcomeUnknown,
+    WrongKey,
+)
+from heroctl_core.raft.disk import Disk
 from heroctl_core.raft.port import Mode
 from heroctl_core.state.commands import PutJob
 from heroctl_core.state.outcome import Applied, Outcome
@@ -284,6 +295,31 @@ def test_an_exception_in_the_engine_stops_the_node_loudly(
     plane.close()
     with ControlPlane.open(data_dir=tmp_path) as again:
         assert isinstance(again.submit(put("after")).result(DEADLINE_S), Applied)
+
+
+def test_a_disk_that_cannot_sync_stops_the_node(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The writes that wait end as unknown, and the folder is not opened again in this boot: the
+    page cache may show what the disk lacks."""
+    plane = ControlPlane.open(data_dir=tmp_path)
+    plane.jobs.put("web", {})
+
+    def fail(_disk: Disk, _fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Disk, "sync_data", fail)
+        errors = [plane.submit(put(f"job-{i}")).exception(DEADLINE_S) for i in range(3)]
+    assert isinstance(errors[0], OutcomeUnknown)
+    assert all(isinstance(error, OutcomeUnknown | NodeFault) for error in errors)
+    wait(lambda: plane.status().raft.role == "stopped")
+    assert isinstance(plane.fault, LogFault)
+    assert str(tmp_path) in str(plane.fault)
+    plane.close()
+    with pytest.raises(NodeFault, match="suspect") as caught:
+        ControlPlane.open(data_dir=tmp_path)
+    assert "reboot" in str(caught.value.hint)
 
 
 def test_what_a_call_raises_goes_to_its_caller(tmp_path: Path) -> None:
