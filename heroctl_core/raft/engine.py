@@ -239,8 +239,9 @@ class RaftCore(SyncObj):  # type: ignore[misc]
 
     def set_members(self, voters: Iterable[str], learners: Iterable[str]) -> None:
         """The other members of the newest configuration; progress of those who stay is kept."""
-        other = {_Peer(m) for m in voters if m != self.selfNode.id}
-        readonly = {_Peer(m) for m in learners if m != self.selfNode.id}
+        # Sorted: where hashes collide in a set, the order of insertion counts (row 27).
+        other = {_Peer(m) for m in sorted(voters) if m != self.selfNode.id}
+        readonly = {_Peer(m) for m in sorted(learners) if m != self.selfNode.id}
         self._SyncObj__otherNodes = other
         self._SyncObj__readonlyNodes = readonly
         for table, start in (

@@ -103,12 +103,12 @@ class Sender:
 
     def work(self, members: set[str], ref: DumpRef | None, term: int) -> None:
         """Sends what the windows allow; drops transfers that are not needed any more."""
-        for gone in set(self._sending) - members:
+        for gone in sorted(set(self._sending) - members):
             self._sending.pop(gone).source.close()
         if ref is None:
             return
         now = self._clock.monotonic_s()
-        for member_id in members:
+        for member_id in sorted(members):
             state = self._sending.get(member_id)
             if state is None:
                 state = _Sending(ref, self._dumps.source(ref), last_s=now)
