@@ -102,7 +102,7 @@ class RaftNode:
         self.may_vote = False  # until the start-up questions are answered
         self.suspended: str | None = None  # why this node takes no part any more
         self.proposals = Proposals(clock, wake)
-        self.reads = Reads(clock, wake)
+        self.reads = Reads(clock, wake, number=rng.getrandbits(62))
         self.elections = Elections(clock, rng, timing.election_timeout_s)
         applied = log.dump.index if log.dump else log.entries[0][1]
         self.core = RaftCore(member_id, log, self, applied_index=applied)
@@ -194,9 +194,8 @@ class RaftNode:
         """Ends every waiting call; nothing is released any more."""
         self.promises.clear()
         self.sender.stop()
-        self.proposals.fail_sent("the node stopped")
-        self.proposals.fail_unsent(error)
-        self.reads.fail(error)
+        self.proposals.end(error)
+        self.reads.end(error)
 
     def close(self) -> None:
         """Closes log and dumps; after `stop`."""
@@ -237,7 +236,7 @@ class RaftNode:
     def _turn_suspended(self) -> float:
         why = f"this node takes no part: {self.suspended}"
         self.proposals.fail_unsent(lambda: ReadOnly(why))
-        self.reads.fail(lambda: ReadOnly(why))
+        self.reads.end(lambda: ReadOnly(why))
         return self.timing.heartbeat_s
 
     def _sync_and_release(self) -> None:
@@ -271,7 +270,7 @@ class RaftNode:
             self.core.campaign()
             return
         last = self.log.entries[-1]
-        for member_id in self.configuration.voters & self.connected:
+        for member_id in sorted(self.configuration.voters & self.connected):
             self.send(member_id, ["pv", proposed, last[2], last[1], nonce])
 
     def _after_tick(self) -> None:
@@ -321,7 +320,7 @@ class RaftNode:
                 self.send(leader, ["read", number])
         if due and (leader is None or self.elections.silent_s() > 3 * self.timing.heartbeat_s):
             # Without these nobody would know in time that there still is a majority.
-            for member_id in self.configuration.members.keys() & self.connected:
+            for member_id in sorted(self.configuration.members.keys() & self.connected):
                 self.send(member_id, ["ping"])
 
     def _refuse_without_quorum(self) -> None:

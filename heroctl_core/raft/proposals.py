@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from typing import Final
 
 from .. import limits
@@ -45,6 +45,7 @@ class Proposals:
         self._unsent: deque[Waiting] = deque()
         self._forwarded_here: deque[bytes] = deque()  # from followers, without a future
         self._by_id: dict[bytes, list[Waiting]] = {}
+        self._ended: Callable[[], HeroctlError] | None = None
 
     def submit(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """The future of one write; Overloaded when too many wait already."""
@@ -53,6 +54,8 @@ class Proposals:
         waiting = Waiting(command, request_id, self._clock.monotonic_s() + DEADLINE_S)
         waiting.future.set_running_or_notify_cancel()  # nobody can cancel what may be in a log
         self._inbox.append(waiting)
+        if self._ended is not None:  # looked at after the append: `end` cannot have missed it
+            _fail(waiting, self._ended())
         self._wake()
         return waiting.future
 
@@ -135,5 +138,18 @@ class Proposals:
             group.remove(waiting)
             if not group:
                 del self._by_id[waiting.request_id]
-        if not waiting.future.done():
-            waiting.future.set_exception(error)
+        _fail(waiting, error)
+
+    def end(self, error: Callable[[], HeroctlError]) -> None:
+        """Ends every write, and every later one at once: the node stopped."""
+        self._ended = error
+        self.fail_sent("the node stopped")
+        self.fail_unsent(error)
+
+
+def _fail(waiting: Waiting, error: HeroctlError) -> None:
+    """Ends a write that has not ended; two threads may do so at once when the node stops."""
+    try:
+        waiting.future.set_exception(error)
+    except InvalidStateError:
+        pass  # it has ended already

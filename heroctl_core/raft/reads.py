@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -41,6 +41,8 @@ class Reads:
 
     clock: Clock
     wake: Callable[[], None]
+    number: int  # of the last question; must start elsewhere after each boot, or a late answer to
+    # a question of the life before would count as one to ours
     _inbox: deque[tuple[float, Future[int]]] = field(default_factory=deque)
     _waiting: list[tuple[float, Future[int]]] = field(default_factory=list)
     _remote: list[tuple[str, int]] = field(default_factory=list)
@@ -48,13 +50,15 @@ class Reads:
     _asked: dict[int, list[Future[int]]] = field(default_factory=dict)  # at the leader, by number
     _applying: list[_Applying] = field(default_factory=list)
     _deadlines: deque[tuple[float, Future[int]]] = field(default_factory=deque)
-    _number: int = 0
+    _ended: Callable[[], HeroctlError] | None = None
 
     def submit(self) -> Future[int]:
         """A future of the applied index that a linearizable read needs here."""
         future: Future[int] = Future()
         future.set_running_or_notify_cancel()
         self._inbox.append((self.clock.monotonic_s() + DEADLINE_S, future))
+        if self._ended is not None:  # looked at after the append: `end` cannot have missed it
+            _fail(future, self._ended())
         self.wake()
         return future
 
@@ -99,10 +103,10 @@ class Reads:
         """The number under which all waiting reads are asked at the leader, or None."""
         if not self._waiting:
             return None
-        self._number += 1
-        self._asked[self._number] = [future for _, future in self._waiting]
+        self.number += 1
+        self._asked[self.number] = [future for _, future in self._waiting]
         self._waiting = []
-        return self._number
+        return self.number
 
     def told(self, number: int, index: int) -> None:
         """The leader's answer to `ask`."""
@@ -131,13 +135,22 @@ class Reads:
         late = self.clock.monotonic_s() + DEADLINE_S
         self._waiting += [(late, f) for f in again if not f.done()]
 
+    def end(self, error: Callable[[], HeroctlError]) -> None:
+        """Ends every read, also one whose index is known, and every later one at once: nothing
+        will be applied here any more."""
+        self._ended = error
+        self.fail(error)
+        for waiting in self._applying:
+            for future in waiting.futures:
+                _fail(future, error())
+        self._applying.clear()
+
     def fail(self, error: Callable[[], HeroctlError]) -> None:
         """Ends every read that waits for a leader."""
         self.drain()
         self.lost_leader()
         for _, future in self._waiting:
-            if not future.done():
-                future.set_exception(error())
+            _fail(future, error())
         self._waiting.clear()
 
     def expire(self) -> None:
@@ -145,5 +158,12 @@ class Reads:
         now = self.clock.monotonic_s()
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1].done()):
             _, future = self._deadlines.popleft()
-            if not future.done():
-                future.set_exception(NoLeader(f"no leader confirmed within {DEADLINE_S:g} s"))
+            _fail(future, NoLeader(f"no leader confirmed within {DEADLINE_S:g} s"))
+
+
+def _fail(future: Future[int], error: HeroctlError) -> None:
+    """Ends a read that has not ended; two threads may do so at once when the node stops."""
+    try:
+        future.set_exception(error)
+    except InvalidStateError:
+        pass  # it has ended already
