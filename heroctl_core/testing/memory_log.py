@@ -28,14 +28,14 @@ class MemoryLog(LogState):
         base = records.first_base(anchor_index, anchor_term, dump)
         return cls(base, [(ANCHOR_DATA, base.anchor_index, base.anchor_term)])
 
-    def crash(self, *, keep_unsynced: bool = False) -> MemoryLog:
+    def crash(self, *, keep_unsynced: bool = False) -> Self:
         """The log after a power cut: what was synced. With `keep_unsynced` the cut came in the
         middle of a sync whose frame reached the disk as a whole; any other torn write is cut off
         at open, which is the same as losing it."""
         if keep_unsynced and self._dirty:
             commit = max(self._durable.commit_index, min(self.commit_index, self.last_index))
-            return MemoryLog(self._base(commit), list(self.entries))
-        return MemoryLog(self._durable, list(self._durable_entries))
+            return type(self)(self._base(commit), list(self.entries))
+        return type(self)(self._durable, list(self._durable_entries))
 
     @property
     def dirty(self) -> bool:
