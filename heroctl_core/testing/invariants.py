@@ -1,4 +1,4 @@
-"""What must hold after every turn of a simulated cluster: Raft paper, Figure 3, and our promises."""
+"""What must hold after every turn of a simulated cluster: Figure 3 of the Raft paper, and more."""
 
 from __future__ import annotations
 
