@@ -218,3 +218,41 @@ def test_a_node_with_another_key_stops(three: ThreeNodes, tmp_path: Path) -> Non
     with pytest.raises(NodeFault):
         three.nodes[name].jobs.put("web", {})
     put(three.nodes[three.leader()], "goes on")
+
+
+def test_acknowledged_writes_survive_every_change_of_leader(three: ThreeNodes) -> None:
+    """Three writers go on through all nodes while the leader is stopped and started again, three
+    times; what they were told is applied is on every node at the end, and nothing applied twice."""
+    acknowledged: list[str] = []
+    running = True
+
+    def write(writer: int) -> None:
+        number, turn = 0, writer
+        while running:
+            plane = list(three.nodes.values())[turn % 2]
+            name = f"job-{writer}-{number}"
+            try:
+                plane.jobs.put(name, {}, expect=0)
+            except (NotApplied, NodeFault, OutcomeUnknown):
+                turn += 1
+            else:
+                acknowledged.append(name)
+            number += 1
+
+    with ThreadPoolExecutor(3) as pool:
+        writers = [pool.submit(write, number) for number in range(3)]
+        try:
+            for _ in range(3):
+                before = len(acknowledged)
+                leader = three.leader()
+                three.stop(leader)
+                wait(lambda before=before: len(acknowledged) > before + 20)
+                three.start(leader)
+                three.wait_ready()
+        finally:
+            running = False
+        for each in writers:
+            each.result()
+    assert len(acknowledged) == len(set(acknowledged)) > 60
+    for found in names(three).values():
+        assert set(acknowledged) <= set(found)
