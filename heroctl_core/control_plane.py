@@ -73,7 +73,7 @@ class ControlPlane:
             node=config.node.name,
         )
         self.lifecycle = Lifecycle(self._runtime, self._folder, self._keys, config, clock)
-        self._runtime.start()
+        self._runtime.start(self._keyring.stored)
 
     @classmethod
     def open(

@@ -69,6 +69,7 @@ class Runtime:
         self._pid = os.getpid()
         self._frozen = False  # a forced bootstrap is under way
         self._fault: HeroctlError | None = None
+        self._check: Callable[[], object] = lambda: None
         self._observed = Observed.at(clock)
         self._thread = threading.Thread(target=self._run, name="heroctl-raft", daemon=True)
         try:
@@ -80,8 +81,10 @@ class Runtime:
             raise
         _LIVE.add(self)
 
-    def start(self) -> None:
-        """Starts the thread."""
+    def start(self, check: Callable[[], object] = lambda: None) -> None:
+        """Starts the thread. `check` is called on it now and then, and raises a HeroctlError for a
+        state that this node cannot serve, which stops it: secrets under another key."""
+        self._check = check
         self._transport.accept_connections()
         self._thread.start()
 
@@ -270,6 +273,7 @@ class Runtime:
 
     def _look(self, now: float) -> None:
         """Sees who is there, does what follows, publishes the status."""
+        self._check()
         if self._frozen:  # a restore writes into the folder: what follows is looked at after it
             self._standing.note(now)
         else:
