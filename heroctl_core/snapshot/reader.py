@@ -25,7 +25,7 @@ from .container import PIECE_BYTES, SUMS, Member, read_members, sums_text
 from .file_keys import FileKeys, KeySlot, open_file_key, parse_slots
 from .gzip_stored import GzipReader
 from .manifest import DIGESTS, Manifest, parse_manifest
-from .sections import Record, decode_records
+from .sections import Pause, Record, decode_records, no_pause
 
 AUDIT_HEAD: Final = "audit/head"
 FINGERPRINT_BYTES: Final = 32
@@ -122,18 +122,25 @@ class Archive:
         """Manifest, key ids, digest and size."""
         return self._outside.outline
 
-    def verify(self, *, deep: bool = True, checks: dict[str, RecordCheck] | None = None) -> None:
+    def verify(
+        self,
+        *,
+        deep: bool = True,
+        checks: dict[str, RecordCheck] | None = None,
+        pause: Pause = no_pause,
+    ) -> None:
         """Nothing when every chunk, record and count is right; Damaged names the place.
 
         `deep` compares the fingerprint of every section with that in `digests`; records are only
         given out after a deep one. `checks` are called for each record of the section they name,
-        and raise an ArchiveError for one that is bad.
+        and raise an ArchiveError for one that is bad; `pause` between short steps.
         """
         digests = self._read_digests()
         for name in (entry.name for entry in self.manifest.sections):
             total = 0
             check = checks.get(name) if checks else None
             for batch in self._batches(name):
+                pause()
                 if deep:
                     total += digest_sum(name, batch)
                 if check is not None:

@@ -6,7 +6,7 @@ small file cannot ask for much memory, and the end of the frame is known to the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -17,13 +17,19 @@ from ..codec import RecordPacker, RecordUnpacker, shard_of
 from ..errors import Damaged
 
 Record = tuple[str, bytes]
+Pause = Callable[[], None]
 
 _BATCH: Final = 32  # records packed in one go: 6 MiB of the longest rows, little of the usual ones
+_PAUSE_RECORDS: Final = 16 * _BATCH  # under a millisecond, which is short for a waiting thread
 _FEED_BYTES: Final = limits.MIB
 _FRAME_HEAD_MAX: Final = 18
 _BLOCK_HEAD_BYTES: Final = 3
 _BLOCK_BYTES: Final = 128 * limits.KIB
 _RAW, _RLE, _COMPRESSED = range(3)
+
+
+def no_pause() -> None:
+    """Nothing: nobody waits for this thread."""
 
 
 class RecordEncoder:
@@ -37,8 +43,9 @@ class RecordEncoder:
         self._packer = RecordPacker()
         self.count = 0
 
-    def encode(self, records: Iterable[Record]) -> Iterator[bytes]:
-        """The frame piece by piece; holds about 1 MiB of plain bytes at a time."""
+    def encode(self, records: Iterable[Record], pause: Pause = no_pause) -> Iterator[bytes]:
+        """The frame piece by piece; holds about 1 MiB of plain bytes at a time. `pause` is called
+        between short steps."""
         waiting: list[bytes] = []
         size = 0
         source = iter(records)
@@ -47,6 +54,8 @@ class RecordEncoder:
             self.count += len(batch)
             waiting.append(packed)
             size += len(packed)
+            if self.count % _PAUSE_RECORDS == 0:
+                pause()
             if size >= _FEED_BYTES:
                 yield self._frame.compress(b"".join(waiting))
                 waiting, size = [], 0

@@ -34,7 +34,7 @@ from .manifest import (
     parse_manifest,
 )
 from .reader import AUDIT_HEAD, FINGERPRINT_BYTES, RecordCheck, open_archive
-from .sections import Record, RecordEncoder
+from .sections import Pause, Record, RecordEncoder, no_pause
 
 Progress = Callable[[int, int], None]  # records written, records in all
 
@@ -87,28 +87,30 @@ def write_archive(
     audit_head: bytes = b"",
     checks: dict[str, RecordCheck] | None = None,
     file_key: bytes | None = None,
+    pause: Pause = no_pause,
 ) -> Saved:
     """The archive, complete, durable and read back.
 
     `sections` are all standard ones but digests in the order of manifest.SECTIONS, then those of
     extensions. A path appears whole or not at all, and an existing file stays unless `overwrite`;
     a stream gets its bytes only after they were verified in `spool_dir`. `checks` are called for
-    the records that were read back (reader.Archive.verify). `file_key` is for tests only: sealing
-    two archives with one file key gives their secrets away.
+    the records that were read back (reader.Archive.verify). `pause` is called between short steps,
+    to let other threads run. `file_key` is for tests only: sealing two archives with one file key
+    gives their secrets away.
     """
     if (key is None) != unencrypted:
         raise _key_fault(key)
-    work = _Work(list(sections), header, key, audit_head, file_key, progress)
+    work = _Work(list(sections), header, key, audit_head, file_key, progress, pause)
     keys = [] if key is None else [key]
     if isinstance(target, str | Path):
         with AtomicFile(target, overwrite=overwrite) as file:
             work.write(file.write, spool_dir)
             file.sync()
-            return _read_back(file.partial, keys, checks)
+            return _read_back(file.partial, keys, checks, pause)
     with faults(spool_dir), tempfile.TemporaryFile(dir=spool_dir) as copy:
         work.write(copy.write, spool_dir)
         copy.flush()
-        saved = _read_back(copy.fileno(), keys, checks)
+        saved = _read_back(copy.fileno(), keys, checks, pause)
         copy.seek(0)
         with faults(getattr(target, "name", "the output stream")):
             shutil.copyfileobj(copy, target, _COPY_BYTES)
@@ -117,10 +119,13 @@ def write_archive(
 
 
 def _read_back(
-    source: Path | int, keys: list[BackupKey], checks: dict[str, RecordCheck] | None
+    source: Path | int,
+    keys: list[BackupKey],
+    checks: dict[str, RecordCheck] | None,
+    pause: Pause,
 ) -> Saved:
     with open_archive(source, keys, allow_unencrypted=not keys) as archive:
-        archive.verify(checks=checks)
+        archive.verify(checks=checks, pause=pause)
         outline = archive.outline
         return Saved(outline.size_bytes, outline.sha256, outline.manifest)
 
@@ -136,8 +141,10 @@ class _Work:
         audit_head: bytes,
         file_key: bytes | None,
         progress: Progress | None,
+        pause: Pause,
     ) -> None:
         self._sections = sections
+        self._pause = pause
         self._audit_head = audit_head
         self._progress = progress
         self._keys: FileKeys | None = None
@@ -198,7 +205,7 @@ class _Work:
         start = spool.tell()
         encoder = RecordEncoder(self._manifest.header.compression_level)
         sealer = self._keys and ChunkSealer(self._keys.data, number, self._binding)
-        for piece in encoder.encode(self._fingerprinted(section)):
+        for piece in encoder.encode(self._fingerprinted(section), self._pause):
             spool.write(sealer.feed(piece) if sealer else piece)
             if self._progress is not None:
                 self._progress(self._done + encoder.count, self._total)

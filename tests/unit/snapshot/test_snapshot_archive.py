@@ -10,6 +10,7 @@ import resource
 import stat
 import tracemalloc
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -205,6 +206,24 @@ def test_progress_ends_with_all_records(workshop: Workshop) -> None:
     workshop.save(progress=lambda done, total: seen.append((done, total)))
     assert seen == sorted(seen)
     assert seen[-1] == (205 + 7, 205 + 7)
+
+
+def test_other_threads_get_a_turn_while_rows_are_written_and_read_back(workshop: Workshop) -> None:
+    """`pause` is called every few hundred rows on the way out, and again on the way back."""
+    keys = sorted((f"k{i:05d}" for i in range(4096)), key=lambda key: (shard_of(key), key))
+    sections = [s for s in workshop.sections() if s.name != "jobs"]
+    taken: list[str] = []
+    done = [0]  # rows that the writer has taken, at each pause
+
+    def rows() -> Iterator[tuple[str, bytes]]:
+        for key in keys:
+            taken.append(key)
+            yield key, os.urandom(256)
+
+    sections.insert(1, Section("jobs", 1, rows(), len(keys)))
+    workshop.save(sections=sections, pause=lambda: done.append(len(taken)))
+    assert max(after - before for before, after in pairwise(done)) <= 512
+    assert done.count(len(keys)) > 8  # reading back: one for each block of 128 KiB
 
 
 def test_an_existing_file_needs_the_word(workshop: Workshop) -> None:
