@@ -188,13 +188,20 @@ def test_lost_identity_is_not_an_empty_folder(tmp_path: Path) -> None:
         opened(folder.path)
 
 
-@pytest.mark.parametrize("text", ["", "../../etc", "a/b", ".", "\xff\n", "1-unknown"])
-def test_current_that_names_nothing(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        *((text, "does not hold the name") for text in ("", "../../etc", "a/b", "..", ".", "\n")),
+        ("\xff", "header.json is missing"),
+        ("1-unknown", "header.json is missing"),
+    ],
+)
+def test_current_that_names_nothing(tmp_path: Path, text: str, words: str) -> None:
     """CURRENT holds the name of a generation beside it, nothing else."""
     folder = founded(tmp_path / "data")
     (folder.path / "CURRENT").write_text(text)
     folder.close()
-    with pytest.raises(Damaged, match=r"CURRENT|header"):
+    with pytest.raises(Damaged, match=words):
         opened(folder.path)
 
 
@@ -395,6 +402,20 @@ def test_old_ones_are_kept_long_enough(
     again = reopened(folder)
     left = {path.name for path in (again.path / where).iterdir()}
     assert left - {again.generation_folder.name} == {f"0-{age}" for age in ages_d[:kept]}
+    again.close()
+
+
+def test_replaced_generation_counts_from_its_replacement(tmp_path: Path) -> None:
+    """A generation that a restore replaced is young again: it was current a moment ago."""
+    folder = founded(tmp_path / "data")
+    assert folder.header is not None
+    old = folder.generation_folder
+    os.utime(old, (0, 0))
+    for age in (8, 9, 10):
+        (folder.generations / f"0-{age}").mkdir()
+    folder.adopt({**folder.header.to_value(), "lineage": [[1, "x"], [2, "y"]]})
+    again = reopened(folder)
+    assert old.exists()
     again.close()
 
 

@@ -24,9 +24,19 @@ from stopped_nodes import (
 
 from heroctl_core import offline
 from heroctl_core.crypto.keys import generate_key_file, load_key_file
-from heroctl_core.errors import Busy, Damaged, NoKey, NotAnArchive, RecoveryError, WrongKey
+from heroctl_core.errors import (
+    Busy,
+    Damaged,
+    NodeFault,
+    NoKey,
+    NotAnArchive,
+    RecoveryError,
+    WrongKey,
+)
 from heroctl_core.offline import Local, Options, Peer, RestorePlan, RestoreReport
 from heroctl_core.raft.folder import DataFolder
+from heroctl_core.raft.log import Log
+from heroctl_core.raft.membership import MemberSpec
 from heroctl_core.recovery.restore import STEPS, shown_plan
 from heroctl_core.testing.clock import ManualClock
 
@@ -287,6 +297,33 @@ def test_restore_on_a_node_that_was_leaving(node: StoppedNode, archive: Path) ->
     assert again.header.origin == "restore"
     assert again.member_id != folder.member_id
     assert len(list((node.path / "quarantine").iterdir())) == 1
+
+
+def test_suspect_folder_is_not_restored_into(node: StoppedNode, archive: Path) -> None:
+    """After a failed fsync nothing is written to that disk before a reboot."""
+    folder = DataFolder.open_existing(node.path)
+    folder.mark_suspect("Input/output error")
+    folder.close()
+    with pytest.raises(NodeFault, match="suspect since a failed write"):
+        restore(archive, node.local())
+    assert len(list((node.path / "generations").iterdir())) == 1
+
+
+def test_learners_of_the_old_generation_are_not_fenced(node: StoppedNode, archive: Path) -> None:
+    """Only who could vote can go on without us."""
+    folder = DataFolder.open_existing(node.path)
+    assert folder.header is not None
+    learner = MemberSpec("node-4", "127.0.0.1:7104", voter=False)
+    grown = folder.header.members.with_member("4" * 32, learner)
+    log = Log.open(folder.generation_folder / "log")
+    log.append(b"\x02" + grown.encode(), log.last_index + 1, 1)
+    log.sync()
+    log.close()
+    folder.close()
+    plan = planned(archive, node.local())
+    assert "4" * 32 in plan.present.members.members
+    assert plan.parent.members.keys() == plan.present.members.voters
+    assert "on node-4, then: sudo systemctl start heroctl-server" in plan.next_steps
 
 
 def test_revoked_tokens_can_stay_revoked(node: StoppedNode, archive: Path) -> None:
