@@ -125,6 +125,7 @@ def test_close_ends_the_writes_that_are_under_way(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as pool:
         writers = [pool.submit(write, thread) for thread in range(4)]
         assert going.wait(DEADLINE_S)
+        assert isinstance(futures["job-0-0"].result(DEADLINE_S), Applied)
         began = time.monotonic()
         plane.close()
         for writer in writers:
