@@ -114,7 +114,9 @@ class Sender:
                 state = _Sending(ref, self._dumps.source(ref), last_s=now)
                 self._sending[member_id] = state
             elif now - state.last_s > _RESEND_S:
-                if state.acknowledged == state.source.size:  # it arrived, but was of no use
+                # It arrived, but was of no use; or the follower has as much already and does not
+                # take it, while the log now begins behind it.
+                if state.acknowledged == state.source.size or state.ref != ref:
                     state.source.close()
                     state = self._sending[member_id] = _Sending(ref, self._dumps.source(ref))
                 state.sent, state.last_s = state.acknowledged, now
