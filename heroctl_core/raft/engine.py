@@ -305,5 +305,9 @@ class RaftCore(SyncObj):  # type: ignore[misc]
     def set_next_index(self, member_id: str, index: int) -> None:
         self._SyncObj__raftNextIndex[_Peer(member_id)] = index
 
+    def forget_match(self, member_id: str) -> None:
+        """The follower has to show anew what it holds."""
+        self._SyncObj__raftMatchIndex[_Peer(member_id)] = 0
+
     def match_index(self, member_id: str) -> int:
         return self._SyncObj__raftMatchIndex.get(_Peer(member_id), 0)  # type: ignore[no-any-return]

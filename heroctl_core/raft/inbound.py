@@ -53,8 +53,8 @@ def _append(
 ) -> str | None:  # fmt: skip
     batch = tuple((data, index, at) for data, index, at in entries)
     message = guard.AppendEntries(term, prev_index, prev_term, batch, commit_index)
-    node.answering_seq = seq
     if not node.protections.guard:
+        node.answering_seq = seq
         _hear_leader_unguarded(node, sender, message)
         return None
     verdict = guard.judge(sender, message, _facts(node))
@@ -66,10 +66,15 @@ def _append(
         node.send(sender, ["stale", node.core.term])
         return None
     assert verdict.hand_on is not None
+    was_leading = node.leading
+    node.answering_seq = seq
     node.core.receive_append(sender, verdict.hand_on)
     node.elections.heard_leader()
     if verdict.answer:
         node.answer(sender, verdict.answer.next_index, success=verdict.answer.success)
+    node.answering_seq = 0  # what else is answered to this leader confirms none of its messages
+    if was_leading:
+        node.stopped_leading("another node leads in a newer term")
     return None
 
 
@@ -108,7 +113,7 @@ def _request_vote(
 ) -> str | None:
     if term < node.core.term:
         node.send(sender, ["stale", node.core.term])
-    elif node.may_vote:
+    elif node.takes_part:
         was_leading = node.leading
         message = {"type": "request_vote", "term": term}
         message |= {"last_log_term": last_term, "last_log_index": last_index}
@@ -136,7 +141,7 @@ def _pre_vote(
 ) -> None:
     last = node.log.entries[-1]
     granted = (
-        node.may_vote
+        node.takes_part
         and proposed > node.core.term
         and up_to_date((last_term, last_index), (last[2], last[1]))
         and not node.elections.hears_leader()
@@ -146,7 +151,7 @@ def _pre_vote(
 
 
 def _pre_vote_answer(node: RaftNode, sender: str, term: int, nonce: int, granted: bool) -> None:
-    if _step_down_if_newer(node, sender, term) or not granted or not node.may_vote:
+    if _step_down_if_newer(node, sender, term) or not granted or not node.takes_part:
         return
     if sender in node.configuration.voters and node.elections.won(
         node.configuration, sender, node.core.term, nonce
@@ -218,6 +223,11 @@ def _install_ack(node: RaftNode, sender: str, sha256: str, offset: int) -> None:
         node.sender.acknowledged(sender, sha256, offset)
 
 
+def _held(node: RaftNode, _sender: str, index: int) -> None:
+    """A former leader saw us acknowledge `index`, and it is committed: do we still have it?"""
+    node.lost_below = max(node.lost_below, index)
+
+
 def _ping(node: RaftNode, sender: str) -> None:
     node.send(sender, ["pong"])
 
@@ -245,6 +255,7 @@ _FRAMES: Final[dict[str, tuple[Callable[..., str | None], tuple[object, ...]]]] 
     "readok": (_read_index, (int, int)),  # read number, index
     "inst": (_install, (int, _DUMP, int, bytes)),  # term, dump, offset, chunk
     "insta": (_install_ack, (str, int)),  # sha256, bytes held
+    "held": (_held, (int,)),  # index
     "ping": (_ping, ()),
     "pong": (_pong, ()),
 }

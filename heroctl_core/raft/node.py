@@ -100,6 +100,7 @@ class RaftNode:
         self.candidates: Mapping[str, Candidate] = {}
         self.heard: dict[str, float] = {}  # last frame of each member
         self.may_vote = False  # until the start-up questions are answered
+        self.lost_below = 0  # this node once acknowledged and may lack committed entries up to here
         self.suspended: str | None = None  # why this node takes no part any more
         self.proposals = Proposals(clock, wake)
         self.reads = Reads(clock, wake, number=rng.getrandbits(62))
@@ -166,6 +167,12 @@ class RaftNode:
         self.may_vote = True
         self.elections.start(alone=self._is_only_voter())
 
+    @property
+    def takes_part(self) -> bool:
+        """Whether this node votes and campaigns: not before it has again what it acknowledged in a
+        former life, if its disk lost that (row 9)."""
+        return self.may_vote and self.log.entries[-1][1] >= self.lost_below
+
     def suspend(self, reason: str) -> None:
         """Takes no part in this generation any more: no votes, acknowledgements, elections."""
         self.suspended = reason
@@ -179,6 +186,10 @@ class RaftNode:
         """The way to a member opened or closed."""
         if connected:
             self.connected.add(member_id)
+            if self.leading:
+                self.replication.reconnected(member_id)
+            if held := self.replication.held.get(member_id):
+                self.send(member_id, ["held", held])
         else:
             self.connected.discard(member_id)
             if follower := self.replication.followers.get(member_id):
@@ -261,7 +272,7 @@ class RaftNode:
         return max(0.0, min(self.elections.deadline_s, self._heartbeat_due_s) - now)
 
     def _run_elections(self) -> None:
-        if not self.may_vote or self.leading or self.member_id not in self.configuration.voters:
+        if not self.takes_part or self.leading or self.member_id not in self.configuration.voters:
             return
         if not self.elections.due():
             return
@@ -277,11 +288,11 @@ class RaftNode:
         """Heartbeats, quorum check, reads, membership, dumps: what is due by time."""
         now = self.clock.monotonic_s()
         due = now >= self._heartbeat_due_s
+        self._note_leader()
         if self.leading:
             self._lead(now, due=due)
         else:
             self._follow(due=due)
-        self._note_leader()
         self._poll_dumps()
         if due:
             self._heartbeat_due_s = now + self.timing.heartbeat_s
@@ -301,10 +312,10 @@ class RaftNode:
         self._commit_told = self.core.commit_index
         self.replication.send_all(self.connected, heartbeat=due or reading or tell_commit)
         self._confirm_reads()
-        if self.replication.needs_snapshot:
-            wanted = self.replication.needs_snapshot & self.connected
-            self.sender.work(wanted, self.log.dump, self.core.term)
+        wanted = self.replication.needs_snapshot & self.connected
+        self.sender.work(wanted, self.log.dump, self.core.term)
         if due:
+            self.replication.note_held()
             alive = self.replication.recently(now, self.timing.election_timeout_s)
             if not self.configuration.is_quorum(alive | {self.member_id}):
                 self.lose_leadership("this node led, but heard no majority of voters any more")

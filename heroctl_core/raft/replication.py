@@ -31,7 +31,6 @@ class Follower:
     probing: bool = True
     in_flight: deque[tuple[int, int]] = field(default_factory=deque)  # (seq, bytes)
     in_flight_bytes: int = 0
-    lost_below: int = 0  # acknowledged once, missing now (row 9)
 
     def has_room(self) -> bool:
         if self.probing:
@@ -63,6 +62,7 @@ class Replication:
         self.followers: dict[str, Follower] = {}
         self.seq = 0
         self.needs_snapshot: set[str] = set()
+        self.held: dict[str, int] = {}  # what a member acknowledged and is committed
 
     def begin(self, members: Iterable[str], now_s: float) -> None:
         """Leadership begins: nobody has answered in this term."""
@@ -123,6 +123,8 @@ class Replication:
             return None
         if next_index > self._log.entries[-1][1] + 1:
             return f"it acknowledges up to {next_index - 1}, beyond our log"
+        if seq > self.seq:
+            return f"it answers message {seq}, the last one was {self.seq}"
         follower.answered(seq, now_s)
         before = self._core.next_index(member_id)
         matched = self._core.match_index(member_id)
@@ -146,6 +148,20 @@ class Replication:
         else:
             follower.probing = True
         return None
+
+    def note_held(self) -> None:
+        """Remembers, beyond this leadership, what each follower certainly has on its disk."""
+        commit_index = self._core.commit_index
+        for member_id in self.followers:
+            index = min(self._core.match_index(member_id), commit_index)
+            self.held[member_id] = max(index, self.held.get(member_id, 0))
+
+    def reconnected(self, member_id: str) -> None:
+        """The follower may have started anew: what it acknowledged before is asked again, so that
+        a disk which lost what it had synced is noticed and filled (row 9)."""
+        if follower := self.followers.get(member_id):
+            follower.disconnected()
+            self._core.forget_match(member_id)
 
     def quorum_seq(self, configuration: Configuration, self_id: str) -> int:
         """The highest sequence number that a majority of voters has answered."""
