@@ -1,13 +1,19 @@
-"""Ends of connections for tests of the transport: real sockets, polled by the test itself."""
+"""Ends of connections for tests of the transport: real sockets, polled by the test itself.
+
+A test file that uses the fixtures imports them by name.
+"""
 
 from __future__ import annotations
 
 import socket
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
+
+import pytest
 
 from heroctl_core import codec
 from heroctl_core.clock import Clock, SystemClock
@@ -16,6 +22,7 @@ from heroctl_core.raft.header import Header
 from heroctl_core.raft.membership import Configuration, MemberSpec
 from heroctl_core.raft.port import Generation
 from heroctl_core.raft.transport import Transport, frame_tag
+from heroctl_core.testing.clock import ManualClock
 
 DEADLINE_S = 10.0
 CLUSTER_ID = "c" * 32
@@ -158,3 +165,37 @@ TAG = frame_tag(CLUSTER_ID, LINEAGE)
 def other(said: Hello, **fields: object) -> Hello:
     """The same with other values."""
     return replace(said, **fields)  # type: ignore[arg-type]
+
+
+Make = Callable[..., End]
+
+
+@pytest.fixture
+def make() -> Iterator[Make]:
+    """Makes ends that are closed after the test."""
+    with ExitStack() as stack:
+
+        def make_end(said: Hello, clock: ManualClock | None = None) -> End:
+            end = End(said, clock)
+            stack.callback(end.transport.close)
+            return end
+
+        yield make_end
+
+
+@pytest.fixture
+def pair(make: Make) -> tuple[End, End]:
+    """Two peers that are connected both ways."""
+    one, two = make(hello("a")), make(hello("b"))
+    connect(one, two)
+    return one, two
+
+
+def still_works(pair: tuple[End, End]) -> bool:
+    """Whether frames go on between the two, in order."""
+    one, two = pair
+    before = len(two.frames)
+    for number in range(3):
+        one.transport.send("b", ["ping", number])
+    run([one, two], lambda: len(two.frames) == before + 3)
+    return two.frames[before:] == [("a", ["ping", number]) for number in range(3)]
