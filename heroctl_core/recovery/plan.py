@@ -238,11 +238,11 @@ def _refusals(
 
 
 def _is_finishing(archive: ArchiveFacts, present: Present, options: Options) -> bool:
-    """A forced restore that is given again before its node was started is done, not refused: the
-    first run may have been killed with its last word."""
-    receipt = present.unfinished
-    if not receipt and present.untouched and options.force_bootstrap:
-        receipt = present.receipt
+    """Whether the same restore was done before and no node was started since. A plain one that has
+    its receipt is done anew: the operator asked, and nothing is lost by it."""
+    if not present.untouched or not (present.unfinished or options.force_bootstrap):
+        return False
+    receipt = present.unfinished or present.receipt
     return (
         receipt.get("archive_sha256") == archive.sha256
         and receipt.get("revoke_tokens") == options.revoke_tokens
@@ -294,7 +294,7 @@ def _refuse_peers(peers: Sequence[Peer], options: Options) -> Refusal | None:
 
 def _refuse_again(archive: ArchiveFacts, present: Present, options: Options) -> Refusal | None:
     """The same forced restore twice is an accident: a unit file with the flag in it."""
-    receipt = present.receipt
+    receipt = present.unfinished or present.receipt
     link = (receipt.get("generation"), receipt.get("restore_id"))
     if (
         not options.force_bootstrap

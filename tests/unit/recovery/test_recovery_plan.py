@@ -211,12 +211,16 @@ def test_the_same_forced_restore_again(present: Present, force: bool, refused: b
 
 def test_unfinished_restore_is_only_finished() -> None:
     """After a kill between switch and receipt nothing is in the way of the same command."""
-    present = replace(PRESENT, unfinished=RECEIPT)
+    present = replace(RESTORED, receipt={}, unfinished=RECEIPT, untouched=True)
     made = plan(present=present, peers=(SERVING,), options=Options(force_bootstrap=True))
     assert made.is_finishing
     assert made.refusals == ()
     other = plan(replace(ARCHIVE, sha256="cd" * 32), present)
     assert not other.is_finishing
+    served = replace(present, untouched=False)
+    assert not plan(present=served).is_finishing
+    forced = Options(force_bootstrap=True)
+    assert "was restored here at" in refusal(plan(present=served, options=forced))
 
 
 @pytest.mark.parametrize(
