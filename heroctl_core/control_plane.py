@@ -19,6 +19,7 @@ from .catalogue.keyring import KeyringSource
 from .clock import SystemClock
 from .config.model import Backup, Cluster, Config, Node
 from .crypto.sealed import Keyring
+from .duties import Duties
 from .errors import NodeFault, NotApplied, UsageError
 from .lifecycle import Lifecycle
 from .node_keys import read_node_keys
@@ -73,7 +74,9 @@ class ControlPlane:
             node=config.node.name,
         )
         self.lifecycle = Lifecycle(self._runtime, self._folder, self._keys, config, clock)
+        self._duties = Duties(self._runtime, self.metrics, clock)
         self._runtime.start(self._keyring.stored)
+        self._duties.start()
 
     @classmethod
     def open(
@@ -144,6 +147,7 @@ class ControlPlane:
             self._api.close()
             self._api = None
         self._runtime.close()
+        self._duties.close()
         self._folder.close()
 
     def __enter__(self) -> Self:

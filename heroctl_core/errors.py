@@ -15,8 +15,8 @@ An error answers the caller's only question, "what may I do now?":
     ├─ FileFault            the disk refused a read or write; the message names the file
     └─ Unreachable, Busy    no node answers; somebody else holds the lock
 
-`heroctl help exit-codes`, the API's problem documents and the documentation are made from these
-classes, so a code is never given twice and never re-used.
+The API's problem documents and the tables of the documentation are made from these classes, so a
+code is never given twice and never re-used.
 """
 
 from __future__ import annotations

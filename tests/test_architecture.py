@@ -37,6 +37,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
         8,
         (
             "control_plane",
+            "duties",
             "lifecycle",
             "node_keys",
             "offline",

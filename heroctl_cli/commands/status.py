@@ -21,9 +21,10 @@ def command(addr: str | None, *, exit_code: bool) -> int:
     with connection.connect(addr) as client:
         status = client.get(path_of("status")).body
     if not status["has_quorum"]:
+        age = "" if status["age_s"] is None else f", {status['age_s']:.1f} s old"
         output.warn(
             f"no quorum: mode is {status['mode']} since {status['mode_since']},"
-            f" this is the copy of {status['node']}, {status['age_s']:.1f} s old"
+            f" this is the copy of {status['node']}{age}"
         )
     for warning in status["warnings"]:
         output.warn(warning)

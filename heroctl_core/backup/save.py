@@ -17,7 +17,7 @@ from ..clock import Clock
 from ..codec import unpack
 from ..crypto.keys import BackupKey
 from ..crypto.sealed import Keyring
-from ..errors import Damaged, NoKey, NotApplied
+from ..errors import Damaged, NoKey, NotApplied, ReadOnly
 from ..raft.port import RaftStatus, Replicator
 from ..snapshot.archive import Pause, Saved, Section, no_pause, write_archive
 from ..snapshot.manifest import DIGESTS, SECTIONS, ManifestHeader
@@ -76,6 +76,8 @@ class Snapshots:
         actor.check("save", "snapshot", "*")
         if encrypted and not self._keys:
             raise NoKey("no backup key is configured (backup.encryption_key_file)")
+        if not self._replicator.status().cluster_id:
+            raise ReadOnly("this node has not joined a cluster, so there is nothing to save")
         started_s = time.monotonic()
         stale = not self._is_current()
         view, status = self._replicator.call(

@@ -200,9 +200,24 @@ def _frozen(hint: Any, value: Any) -> Any:
     return value
 
 
+def _without_effect(config: model.Config) -> list[str]:
+    """Keys that are checked and then ignored: silence would look like protection."""
+    backup, nothing = config.backup, model.Config()
+    keys = {
+        "backup.enabled: no snapshot is taken by schedule; it": backup.enabled,
+        "backup.test_restore": backup.test_restore.enabled,
+        "backup.encryption_recipients": bool(backup.encryption_recipients),
+        "tls": config.tls != nothing.tls,
+        "alerts": bool(config.alerts),
+        "clusters": bool(config.clusters),
+        "drill": config.drill != nothing.drill,
+    }
+    return [key for key, is_set in keys.items() if is_set]
+
+
 def _warnings(config: model.Config) -> list[str]:
     """What is allowed, but will not do what the operator expects."""
-    found = []
+    found = [f"{key} has no effect in this version" for key in _without_effect(config)]
     backup = config.backup
     if backup.enabled and not (backup.encryption_key_file or backup.encryption_recipients):
         found.append("backup.enabled is true without backup.encryption_key_file: no snapshot")

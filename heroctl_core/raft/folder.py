@@ -36,6 +36,8 @@ from .log import Log
 from .membership import Configuration, MemberSpec
 from .port import Generation
 
+RECEIPT: Final = "receipt.json"
+RESTORE: Final = "restore.json"  # the receipt inside the generation that it belongs to
 KEPT_COPIES: Final = 3
 KEPT_S: Final = 7 * 24 * 3600
 _BOUND: Final = ("frozen", "contested")  # marks that say something of one generation only
@@ -309,6 +311,7 @@ class DataFolder:
     def tidy(self) -> None:
         """Goes on where a kill interrupted, empties the spool, forgets what is old enough."""
         self.refuse_suspect()
+        self._complete_receipt()
         self.finish_leaving()
         self._note_cluster()
         with files.faults(self.spool):
@@ -317,6 +320,16 @@ class DataFolder:
         for kept in (self.generations, self.path / "quarantine"):
             with files.faults(kept):
                 self._forget_old(kept)
+
+    def _complete_receipt(self) -> None:
+        """A restore that was killed before its receipt has one from now on: once the node runs, the
+        same archive again is a new restore."""
+        inner = self.generation_folder / RESTORE if self.header is not None else None
+        if inner is None or not inner.exists():
+            return
+        receipt, path = read_json(inner), self.path / RECEIPT
+        if not path.exists() or read_json(path).get("restore_id") != receipt.get("restore_id"):
+            write_json(path, receipt)
 
     def refuse_suspect(self) -> None:
         """NodeFault for a folder that is suspect since a failed write in this boot."""

@@ -1,7 +1,7 @@
 """What the services may ask of the replicated log: the port, and the values that cross it.
 
 Two adapters: the real engine (raft/runtime.py) and the in-memory one (testing/replicator.py). Both
-pass tests/contract/test_replicator.py.
+pass tests/contract/test_contract_replicator.py.
 """
 
 from __future__ import annotations

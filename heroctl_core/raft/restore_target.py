@@ -19,7 +19,7 @@ from ..recovery.plan import Present, RestorePlan
 from ..recovery.port import Stored
 from ..state.machine import DumpState
 from .dump import write_dump
-from .folder import DataFolder
+from .folder import RECEIPT, RESTORE, DataFolder
 from .header import Header
 from .json_file import read_json, write_json
 from .log import Log
@@ -27,8 +27,6 @@ from .membership import Configuration, MemberSpec
 from .port import Generation
 from .stored import StoredState, read_stored
 
-RECEIPT: Final = "receipt.json"
-RESTORE: Final = "restore.json"  # the receipt inside the generation that it belongs to
 FIRST_INDEX: Final = 2  # never the anchor (1, 0) that an empty log has
 FIRST_TERM: Final = 1
 

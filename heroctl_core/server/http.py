@@ -213,7 +213,7 @@ class ApiServer:
             "X-Heroctl-Leader": status.leader or "",
             "Cache-Control": "no-store",
         }
-        if stale:
+        if stale and status.age_s is not None:
             headers["X-Heroctl-Age"] = f"{status.age_s:.3f}"
         return headers
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,9 +58,10 @@ class Status:
         return self.raft.lineage[-1].number if self.raft.lineage else 0
 
     @property
-    def age_s(self) -> float:
-        """Seconds since this node last heard a quorum: how old its copy may be."""
-        return self.raft.last_contact_s
+    def age_s(self) -> float | None:
+        """Seconds since this node last heard a quorum: how old its copy may be; None for never."""
+        age_s = self.raft.last_contact_s
+        return age_s if math.isfinite(age_s) else None
 
     def _member(self, member_id: str | None) -> Member | None:
         return next((m for m in self.raft.members if m.member_id == member_id), None)
@@ -89,7 +91,7 @@ class Status:
             "last_index": raft.last_index,
             "commit_index": raft.commit_index,
             "applied_index": raft.applied_index,
-            "age_s": round(raft.last_contact_s, 3),
+            "age_s": None if self.age_s is None else round(self.age_s, 3),
             "tick_age_s": round(raft.tick_age_s, 3),
             "members": [self._shown(m) for m in sorted(raft.members, key=lambda m: m.name)],
             "rows": dict(self.rows),
