@@ -20,7 +20,9 @@ Record = tuple[str, bytes]
 Pause = Callable[[], None]
 
 _BATCH: Final = 32  # records packed in one go: 6 MiB of the longest rows, little of the usual ones
-_PAUSE_RECORDS: Final = 16 * _BATCH  # under a millisecond, which is short for a waiting thread
+# A millisecond or two: short for a waiting thread, which else waits 5; rarely enough not to slow
+# the save down.
+_PAUSE_RECORDS: Final = 32 * _BATCH
 _FEED_BYTES: Final = limits.MIB
 _FRAME_HEAD_MAX: Final = 18
 _BLOCK_HEAD_BYTES: Final = 3
