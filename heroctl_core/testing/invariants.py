@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..raft.guard import MEMBERSHIP
+from ..raft.membership import Configuration, decode
 from ..state.rows import KINDS
 
 if TYPE_CHECKING:
@@ -98,6 +101,19 @@ class Invariants:
                 raise Violation(f"acknowledged revision {revision} is gone, {reached} is the last")
             if request_id not in everything:
                 raise Violation(f"acknowledged revision {revision} is in no committed entry")
+
+    def membership_changes(self) -> Counter[str]:
+        """How many voters were added and members removed by committed entries."""
+        changes: Counter[str] = Counter()
+        before: Configuration | None = None
+        for _, entry in sorted(self.entries.items()):
+            if entry.data[0] == MEMBERSHIP:
+                now = decode(entry.data[1:])
+                if before is not None:
+                    changes["voters added"] += len(now.voters - before.voters)
+                    changes["members removed"] += len(before.members.keys() - now.members.keys())
+                before = now
+        return changes
 
     def digest(self, stats: Mapping[str, int]) -> str:
         """One value for the whole history: two runs of a seed must give the same."""

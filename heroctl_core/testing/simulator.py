@@ -265,6 +265,12 @@ class World:
         self.invariants.check_end(self.nodes)
         self.clients.check_end(entry.data for entry in self.invariants.entries.values())
         self.stats["leaders"] = len(self.invariants.leaders)
+        self.stats.update(self.invariants.membership_changes())
+
+    def close(self) -> None:
+        """Closes what is open, as power cuts do."""
+        for host in self.hosts.values():
+            host.storage.lose_power(self.rng)
 
     def digest(self) -> str:
         """One value for everything that happened."""

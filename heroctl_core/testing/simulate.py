@@ -1,0 +1,106 @@
+"""Runs many seeds of the simulator: python -m heroctl_core.testing.simulate --seeds 500
+
+A seed decides everything: one, three or five nodes, the log in memory or (each fifth seed) the real
+one on files, every fault. A seed that breaks a promise is printed with the command that shows it
+again; the exit code is then 1. With `--without guard` or `--without sync` a protection is taken
+away, to see that the simulator notices.
+"""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from ..raft.node import Protections
+from .invariants import Violation
+from .simulator import World
+
+SECONDS: Final = 20.0  # simulated, with faults; then it has to calm down
+VOTERS: Final = (1, 3, 5)
+FILES_EACH: Final = 5  # each so many-th seed runs on files
+
+PROTECTIONS: Final = {
+    "guard": Protections(guard=False),
+    "sync": Protections(sync=False),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What one seed gave: `violation` is None when every promise was kept."""
+
+    seed: int
+    violation: str | None
+    stats: Counter[str]
+    digest: str
+
+    def command(self, without: str | None = None) -> str:
+        """What shows it again."""
+        weaker = f" --without {without}" if without else ""
+        return f"scripts/simulate --seeds 1 --start {self.seed}{weaker}"
+
+
+def run_seed(seed: int, without: str | None = None, seconds: float = SECONDS) -> Run:
+    """One run; the same seed gives the same run everywhere."""
+    protections = Protections() if without is None else PROTECTIONS[without]
+    with tempfile.TemporaryDirectory(prefix="heroctl-sim-") as folder:
+        on_files = Path(folder) if seed % FILES_EACH == FILES_EACH - 1 else None
+        world = World(seed, VOTERS[seed % len(VOTERS)], protections=protections, folder=on_files)
+        try:
+            world.run(seconds)
+        except Violation as error:
+            violation = f"after {world.now_s:.2f} s: {error}"
+            return Run(seed, violation, world.stats, world.digest())
+        finally:
+            world.close()
+        return Run(seed, None, world.stats, world.digest())
+
+
+def run_seeds(seeds: Iterable[int], without: str | None = None, jobs: int = 1) -> Iterator[Run]:
+    """The runs, in processes of their own when `jobs` is above 1, as they end."""
+    run = partial(run_seed, without=without)
+    if jobs == 1:
+        yield from map(run, seeds)
+        return
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(run, seeds, chunksize=2)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 when every seed kept every promise, else 1."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/simulate", description="runs the deterministic simulation of a cluster"
+    )
+    parser.add_argument("--seeds", type=int, default=100, metavar="N", help="how many (100)")
+    parser.add_argument("--start", type=int, default=0, metavar="S", help="the first (0)")
+    parser.add_argument("--without", choices=sorted(PROTECTIONS), help="take a protection away")
+    parser.add_argument(
+        "--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="J", help="processes"
+    )
+    given = parser.parse_args(arguments)
+    started_s = time.monotonic()
+    stats: Counter[str] = Counter()
+    failed = 0
+    seeds = range(given.start, given.start + given.seeds)
+    for run in run_seeds(seeds, given.without, min(given.jobs, given.seeds)):
+        stats.update(run.stats)
+        if run.violation is not None:
+            failed += 1
+            print(f"seed {run.seed}: {run.violation} | {run.command(given.without)}", flush=True)
+    print(f"{given.seeds} seeds, {failed} failed, {time.monotonic() - started_s:.0f} s")
+    print(", ".join(f"{count} {what}" for what, count in sorted(stats.items())))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
