@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .. import limits
 from ..errors import NodeFault
+from ..state.commands import open_envelope
 from . import guard
 from .elections import up_to_date
 from .engine import CANDIDATE
@@ -176,6 +177,11 @@ def _step_down_if_newer(node: RaftNode, sender: str, term: int) -> bool:
 def _proposals(node: RaftNode, sender: str, commands: list[bytes]) -> str | None:
     if any(len(command) > limits.ENTRY_BYTES - ENTRY_OVERHEAD for command in commands):
         return "a command above the limit"
+    try:
+        for command in commands:
+            open_envelope(command)  # what no node can apply must never enter the log
+    except ValueError as error:
+        return str(error)
     accepted = node.proposals.accept_forwarded(commands) if node.leading else 0
     if accepted < len(commands):
         node.send(sender, ["refused"])

@@ -63,8 +63,8 @@ def loaded(tmp_path: Path) -> Loaded:
 
 
 def test_the_example_of_server_yaml_is_accepted(loaded: Loaded) -> None:
-    """It has no mistake and gives no warning."""
-    assert loaded.warnings == ()
+    """It has no mistake; its warnings are only about what this version does not do yet."""
+    assert all(w.endswith("has no effect in this version") for w in loaded.warnings)
     assert loaded.config.node.name == "node-1"
 
 
