@@ -27,6 +27,7 @@ class Faults:
     """The faults of one world. All chances are those of one hundredth of a second."""
 
     world: World = field(repr=False)
+    in_turn: bool = False  # a node is doing something that a power cut may interrupt
     _table: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     _wiped: int = 0
 
@@ -79,7 +80,8 @@ class Faults:
 
     def before_send(self) -> None:
         """Called before each frame that a node sends."""
-        self._maybe_cut(_CUT_AT_SEND)
+        if self.in_turn:
+            self._maybe_cut(_CUT_AT_SEND)
 
     def _maybe_cut(self, chance: float) -> None:
         if not self.world.calm and self.world.rng.random() < chance:

@@ -211,14 +211,17 @@ class World:
         """Lets a node do something; the power may be cut anywhere in it."""
         node = host.node
         assert node is not None
+        self.faults.in_turn = True
         try:
             what(node)
         except PowerCut:
+            self.faults.in_turn = False
             self.crash(host)
         except (NodeFault, AssertionError, KeyError, IndexError, ValueError) as error:
             raise Violation(f"{host.member_id[:4]} stopped itself: {error!r}") from error
         else:
             host.clock.end_turn()
+        self.faults.in_turn = False
 
     # -- time
 
