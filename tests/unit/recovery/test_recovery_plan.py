@@ -46,7 +46,7 @@ PRESENT = Present(
     known_term=5,
     known_index=130,
     revision=117,
-    epoch=4,
+    epoch=6,
     time_ms=NOW - 1000,
 )
 PLAIN = Options()
@@ -76,7 +76,7 @@ def test_next_generation_of_the_folder() -> None:
     assert made.refusals == ()
     assert made.lineage == ((1, "first"), (2, "mine"))
     assert made.parent == VOTERS
-    assert (made.revision, made.epoch, made.time_ms) == (117, 5, NOW - 1000)
+    assert (made.revision, made.epoch, made.time_ms) == (117, 7, NOW - 1000)
     assert (made.cluster_id, made.cluster_name) == ("c1", "prod")
     assert made.age_s == 3600
 
