@@ -69,8 +69,12 @@ class CoreOwner(Protocol):
 class _Peer(Node):  # type: ignore[misc]
     """A node whose hash does not depend on PYTHONHASHSEED, so that simulations repeat (row 27)."""
 
+    def __init__(self, member_id: str) -> None:
+        super().__init__(member_id)
+        self._hash = int(member_id[:15], 16)
+
     def __hash__(self) -> int:
-        return int(self.id[:15], 16)
+        return self._hash
 
 
 class _LogJournal(Journal):  # type: ignore[misc]
@@ -144,6 +148,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
     ) -> None:
         self._owner = owner
         self._log = log
+        self._peers: dict[str, _Peer] = {}  # the same object each time: looking up costs no __eq__
         conf = SyncObjConf(
             autoTick=False,
             raftMinTimeout=1e6,
@@ -153,7 +158,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
             logCompactionMinEntries=_NEVER,
             logCompactionMinTime=_NEVER,
         )
-        super().__init__(_Peer(self_id), [], conf, transport=_CoreTransport(owner))
+        super().__init__(self._peer(self_id), [], conf, transport=_CoreTransport(owner))
         self._poller = _NoPoller()
         # The journal is exchanged after construction: pysyncobj would open a file otherwise.
         self._SyncObj__raftLog = _LogJournal(log, owner)
@@ -163,6 +168,12 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         self._SyncObj__raftCommitIndex = max(applied_index, log.commit_index)
         self._SyncObj__raftElectionDeadline = math.inf
         self._SyncObj__newAppendEntriesTime = math.inf
+
+    def _peer(self, member_id: str) -> _Peer:
+        peer = self._peers.get(member_id)
+        if peer is None:
+            peer = self._peers[member_id] = _Peer(member_id)
+        return peer
 
     # -- what pysyncobj calls and we decide
 
@@ -204,7 +215,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
             "last_log_term": -1,
             "last_log_index": 0,
         }
-        self._SyncObj__onMessageReceived(_Peer(leader_unknown_to), message)
+        self._SyncObj__onMessageReceived(self._peer(leader_unknown_to), message)
 
     def stop_leading(self) -> None:
         """Becomes follower of nobody in the same term: a leader that lost its quorum."""
@@ -214,7 +225,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
 
     def receive(self, sender: str, message: dict[str, Any]) -> None:
         """Hands on one message that the guard let through."""
-        self._SyncObj__onMessageReceived(_Peer(sender), message)
+        self._SyncObj__onMessageReceived(self._peer(sender), message)
 
     def receive_append(self, sender: str, message: AppendEntries) -> None:
         """Hands on an AppendEntries of the guard."""
@@ -240,8 +251,8 @@ class RaftCore(SyncObj):  # type: ignore[misc]
     def set_members(self, voters: Iterable[str], learners: Iterable[str]) -> None:
         """The other members of the newest configuration; progress of those who stay is kept."""
         # Sorted: where hashes collide in a set, the order of insertion counts (row 27).
-        other = {_Peer(m) for m in sorted(voters) if m != self.selfNode.id}
-        readonly = {_Peer(m) for m in sorted(learners) if m != self.selfNode.id}
+        other = {self._peer(m) for m in sorted(voters) if m != self.selfNode.id}
+        readonly = {self._peer(m) for m in sorted(learners) if m != self.selfNode.id}
         self._SyncObj__otherNodes = other
         self._SyncObj__readonlyNodes = readonly
         for table, start in (
@@ -259,7 +270,7 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         report: Callable[[Node], None] = (
             self._SyncObj__onNodeConnected if connected else self._SyncObj__onNodeDisconnected
         )
-        report(_Peer(member_id))
+        report(self._peer(member_id))
 
     def installed(self, index: int) -> None:
         """The log was replaced by a snapshot up to `index`, and the machine with it."""
@@ -300,14 +311,14 @@ class RaftCore(SyncObj):  # type: ignore[misc]
         return self._SyncObj__noopIDx  # type: ignore[no-any-return]
 
     def next_index(self, member_id: str) -> int:
-        return self._SyncObj__raftNextIndex[_Peer(member_id)]  # type: ignore[no-any-return]
+        return self._SyncObj__raftNextIndex[self._peer(member_id)]  # type: ignore[no-any-return]
 
     def set_next_index(self, member_id: str, index: int) -> None:
-        self._SyncObj__raftNextIndex[_Peer(member_id)] = index
+        self._SyncObj__raftNextIndex[self._peer(member_id)] = index
 
     def forget_match(self, member_id: str) -> None:
         """The follower has to show anew what it holds."""
-        self._SyncObj__raftMatchIndex[_Peer(member_id)] = 0
+        self._SyncObj__raftMatchIndex[self._peer(member_id)] = 0
 
     def match_index(self, member_id: str) -> int:
-        return self._SyncObj__raftMatchIndex.get(_Peer(member_id), 0)  # type: ignore[no-any-return]
+        return self._SyncObj__raftMatchIndex.get(self._peer(member_id), 0)  # type: ignore[no-any-return]
