@@ -151,6 +151,28 @@ def test_transfer(node: Node, other: Node) -> None:
     assert other.dumps.read(ref).machine.count("jobs") == 20
 
 
+def test_received_dump_is_durable_before_it_has_its_name(
+    node: Node, other: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log may name the dump as soon as it is loaded, so its bytes are synced before."""
+    ref = node.written(7)
+    done: list[str] = []
+    fsync, rename = os.fsync, os.rename
+
+    def noted_fsync(fd: int) -> None:
+        done.append(Path(os.readlink(f"/proc/self/fd/{fd}")).name)
+        fsync(fd)
+
+    def noted_rename(source: object, target: object) -> None:
+        done.append("rename")
+        rename(str(source), str(target))
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(os, "rename", noted_rename)
+    assert isinstance(other.load(ref, (node.folder / ref.name).read_bytes()), Loaded)
+    assert done == [ref.name + ".incoming", "rename", "other"]
+
+
 def test_source_outlives_its_file(node: Node) -> None:
     """A dump that is forgotten while it is being sent can be sent to its end."""
     ref = node.written(7)
