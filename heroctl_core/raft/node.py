@@ -158,6 +158,11 @@ class RaftNode:
             heard = {m for m, at in self.heard.items() if now - at < within and m in self.connected}
         return self.configuration.is_quorum(heard | {self.member_id})
 
+    @property
+    def dump_error(self) -> str | None:
+        """Why the log cannot be compacted at the moment, or None."""
+        return self._dumps.write_error
+
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """Any thread. See Replicator.propose."""
         return self.proposals.submit(command, request_id)

@@ -378,6 +378,8 @@ class Runtime:
     def warnings(self) -> tuple[str, ...]:
         own = [str(self._fault)] if self._fault else []
         own += [self._standing.contested] if self._standing.contested else []
+        if self._node is not None and (problem := self._node.dump_error):
+            own.append(f"the log cannot be compacted: {problem}")
         return (*own, *self._standing.neighbours.warnings)
 
 

@@ -186,6 +186,8 @@ class SimulatedDumps:
         ref = DumpRef(index, term, sha256, f"{index}-{term}.dump")
         self._writing = (self._rng.randint(1, 10), ref, _Stored(configuration, state))
 
+    write_error = None
+
     @property
     def busy(self) -> bool:
         return self._writing is not None
