@@ -1,0 +1,130 @@
+"""Who talks to whom: what a hello says, and what follows from two of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from heroctl_core.raft.handshake import Hello, Relation, contains, hello_from, judge
+
+ME = Hello(
+    "shop", "c1", ((1, "r1"), (2, "r2")), "m1", "boot-1", "node-1", "10.0.0.1:7101", "key", 3
+)
+OTHER = replace(ME, member_id="m2", boot_nonce="boot-2", name="node-2")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "relation"),
+    [
+        (OTHER, Relation.PEER),
+        (replace(OTHER, cluster_id="", lineage=()), Relation.JOINER),
+        (replace(OTHER, lineage=((1, "r1"), (2, "r2"), (3, "r3"))), Relation.NEWER),
+        (replace(OTHER, lineage=((1, "r1"),)), Relation.OLDER),
+        (replace(OTHER, lineage=((1, "r1"), (2, "x"))), Relation.REFUSED),
+        (replace(OTHER, lineage=((1, "r1"), (2, "x"), (3, "y"))), Relation.REFUSED),
+        (replace(OTHER, cluster_name="drill"), Relation.REFUSED),
+        (replace(OTHER, cluster_id="c2"), Relation.REFUSED),
+        (replace(OTHER, key_id="other"), Relation.REFUSED),
+        (replace(OTHER, member_id="m1"), Relation.REFUSED),
+        (ME, Relation.REFUSED),
+    ],
+)
+def test_the_relation(theirs: Hello, relation: Relation) -> None:
+    """Cluster, key and lineage decide; a longer lineage wins only when it contains the shorter."""
+    assert judge(ME, theirs).relation is relation
+
+
+def test_an_empty_node_meets_others() -> None:
+    """Both empty: they may found a cluster; one is a cluster: it is the host."""
+    empty = replace(ME, cluster_id="", lineage=())
+    assert judge(empty, OTHER).relation is Relation.HOST
+    both = judge(empty, replace(OTHER, cluster_id="", lineage=()))
+    assert both.relation is Relation.BOTH_EMPTY
+
+
+@pytest.mark.parametrize(
+    ("theirs", "words"),
+    [
+        (replace(OTHER, cluster_name="drill"), "belongs to cluster 'drill', this is 'shop'"),
+        (replace(OTHER, key_id="k9"), "its secrets key is k9, ours key"),
+        (replace(OTHER, lineage=((1, "r1"), (2, "x"))), "fork: node-2 has restore x"),
+        (replace(OTHER, member_id="m1"), "a data folder was copied"),
+    ],
+)
+def test_a_refusal_says_why(theirs: Hello, words: str) -> None:
+    """An operator reads it in the status."""
+    assert words in judge(ME, theirs).reason
+
+
+def test_judging_is_the_same_from_both_sides() -> None:
+    """Nobody thinks that it is a peer of one who refuses it."""
+    mirror = {Relation.NEWER: Relation.OLDER, Relation.OLDER: Relation.NEWER}
+    mirror |= {Relation.JOINER: Relation.HOST, Relation.HOST: Relation.JOINER}
+    lineages = [(), ((1, "r1"),), ((1, "r1"), (2, "r2")), ((1, "r1"), (2, "x"))]
+    for one in lineages:
+        for two in lineages:
+            a = replace(ME, lineage=one, cluster_id="c1" if one else "")
+            b = replace(OTHER, lineage=two, cluster_id="c1" if two else "")
+            there, back = judge(a, b).relation, judge(b, a).relation
+            assert back is mirror.get(there, there)
+
+
+@pytest.mark.parametrize(
+    ("longer", "shorter", "contained"),
+    [((1, 2, 3), (1, 2), True), ((1, 2), (1, 2), True), ((1, 2), (1, 3), False), ((1,), (), True)],
+)
+def test_containment(longer: Any, shorter: Any, contained: bool) -> None:
+    """A lineage continues another when it begins with it."""
+    assert contains(longer, shorter) is contained
+
+
+def wire(hello: Hello) -> dict[str, Any]:
+    """The hello as it arrives: lists for tuples."""
+    value = hello.to_value()
+    value["lineage"] = [list(pair) for pair in value["lineage"]]
+    value["left"] = [list(pair) for pair in value["left"]]
+    return value
+
+
+def test_a_hello_arrives_as_it_was_sent() -> None:
+    """Through lists, as msgpack makes them."""
+    hello = replace(ME, left=(("m0", "r2"),), header={"format": 1}, suspended=True)
+    assert hello_from(wire(hello)) == hello
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"protocol": 2},
+        {"lineage": [[1]]},
+        {"lineage": 5},
+        {"left": [["m"]]},
+        {"name": 7},
+        {"name": "x" * 513},
+        {"header": []},
+        {"expect": True},
+        {"expect": "3"},
+    ],
+)
+def test_a_malformed_hello_is_refused(wrong: dict[str, Any]) -> None:
+    """With a ValueError, whatever is wrong."""
+    with pytest.raises(ValueError, match=r"malformed hello|speaks protocol"):
+        hello_from(wire(ME) | wrong)
+
+
+@pytest.mark.parametrize("value", [None, [], "hello", {}])
+def test_what_is_no_hello_is_refused(value: object) -> None:
+    """The first frame of a stranger can be anything."""
+    with pytest.raises(ValueError, match="protocol"):
+        hello_from(value)
+
+
+def test_a_missing_field_is_refused() -> None:
+    """Each of them."""
+    for name in Hello.__dataclass_fields__:
+        value = wire(ME)
+        del value[name]
+        with pytest.raises(ValueError, match=r"hello|protocol"):
+            hello_from(value)

@@ -1,0 +1,173 @@
+"""Waiting writes: every future ends, with what is true."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from heroctl_core import limits
+from heroctl_core.errors import NodeFault, NoLeader, OutcomeUnknown, Overloaded, ReadOnly
+from heroctl_core.raft.proposals import DEADLINE_S, ENTRY_COMMANDS, Proposals
+from heroctl_core.state.outcome import Applied, Outcome
+from heroctl_core.testing.clock import ManualClock
+from heroctl_core.testing.raft_bench import RaftBench, job
+
+
+def queue() -> tuple[Proposals, ManualClock]:
+    """An empty queue and its clock."""
+    clock = ManualClock()
+    return Proposals(clock, lambda: None), clock
+
+
+def submitted(proposals: Proposals, *names: str) -> list[Future[Outcome]]:
+    """Writes with their names as commands and ids, taken in."""
+    futures = [proposals.submit(name.encode(), name.encode()) for name in names]
+    proposals.drain()
+    return futures
+
+
+def test_writes_leave_in_order_up_to_the_size() -> None:
+    """Each command counts with a little more than its bytes; one always goes."""
+    proposals, _ = queue()
+    submitted(proposals, "a" * 100, "b" * 100, "c" * 100)
+    assert proposals.take(216) == [b"a" * 100, b"b" * 100]
+    assert proposals.take(1) == [b"c" * 100]
+    assert proposals.take(1000) == []
+
+
+def test_an_entry_has_a_bounded_number_of_commands() -> None:
+    """An entry is applied in one go."""
+    proposals, _ = queue()
+    submitted(proposals, *(str(n) for n in range(ENTRY_COMMANDS + 1)))
+    assert len(proposals.take(10**6)) == ENTRY_COMMANDS
+    assert len(proposals.take(10**6)) == 1
+
+
+def test_a_write_ends_when_its_command_is_applied() -> None:
+    """Found by its id; all that wait for the same id end."""
+    proposals, _ = queue()
+    one, two, again = submitted(proposals, "one", "two", "one")
+    proposals.resolve(b"one", Applied(7))
+    assert one.result(0) == again.result(0) == Applied(7)
+    assert not two.done()
+
+
+@pytest.mark.parametrize("sent", [True, False])
+def test_a_late_write_says_whether_it_may_be_somewhere(sent: bool) -> None:
+    """Sent: nobody knows. Not sent: certainly not applied, and it never leaves afterwards."""
+    proposals, clock = queue()
+    [future] = submitted(proposals, "one")
+    if sent:
+        proposals.take(1000)
+    clock.advance(DEADLINE_S - 0.001)
+    proposals.expire()
+    assert not future.done()
+    clock.advance(0.001)
+    proposals.expire()
+    assert isinstance(future.exception(0), OutcomeUnknown if sent else NoLeader)
+    assert proposals.take(1000) == []
+
+
+def test_when_leadership_is_lost_only_sent_writes_are_unknown() -> None:
+    """The others wait for the next leader; what followers had forwarded is theirs to end."""
+    proposals, _ = queue()
+    [sent] = submitted(proposals, "sent")
+    proposals.take(1000)
+    [waits] = submitted(proposals, "waits")
+    proposals.accept_forwarded([b"other"])
+    proposals.fail_sent("gone")
+    assert isinstance(sent.exception(0), OutcomeUnknown)
+    assert not waits.done()
+    assert proposals.take(1000) == [b"waits"]
+
+
+def test_read_only_refuses_what_was_not_sent() -> None:
+    """What was sent may still come through."""
+    proposals, _ = queue()
+    [sent] = submitted(proposals, "sent")
+    proposals.take(1000)
+    fresh = proposals.submit(b"fresh", b"fresh")
+    proposals.fail_unsent(lambda: ReadOnly("no quorum"))
+    assert isinstance(fresh.exception(0), ReadOnly)
+    assert not sent.done()
+
+
+def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a node's own clients, and of what others forward."""
+    monkeypatch.setattr(limits, "PROPOSAL_QUEUE", 3)
+    proposals, _ = queue()
+    for name in "abc":
+        proposals.submit(name.encode(), name.encode())
+    with pytest.raises(Overloaded, match="3 writes are waiting"):
+        proposals.submit(b"d", b"d")
+    assert proposals.accept_forwarded([b"1", b"2", b"3", b"4"]) == 3
+
+
+def test_when_the_node_stops_every_write_ends() -> None:
+    """Sent, waiting, not even taken in, and one that comes too late."""
+    proposals, _ = queue()
+    [sent] = submitted(proposals, "sent")
+    proposals.take(1000)
+    [waits] = submitted(proposals, "waits")
+    fresh = proposals.submit(b"fresh", b"fresh")
+    proposals.end(lambda: NodeFault("stopped"))
+    late = proposals.submit(b"late", b"late")
+    assert isinstance(sent.exception(0), OutcomeUnknown)
+    for future in (waits, fresh, late):
+        assert isinstance(future.exception(0), NodeFault)
+
+
+def test_no_write_hangs_that_comes_while_the_node_stops() -> None:
+    """Whichever thread is first."""
+    for _ in range(50):
+        proposals, _ = queue()
+        futures: list[Future[Outcome]] = []
+        go = threading.Barrier(2)
+
+        def submit(
+            proposals: Proposals = proposals,
+            futures: list[Future[Outcome]] = futures,
+            go: threading.Barrier = go,
+        ) -> None:
+            go.wait()
+            for number in range(100):
+                futures.append(proposals.submit(b"x", bytes([number])))
+
+        thread = threading.Thread(target=submit)
+        thread.start()
+        go.wait()
+        proposals.end(lambda: NodeFault("stopped"))
+        thread.join()
+        assert all(isinstance(future.exception(1), NodeFault) for future in futures)
+
+
+def test_a_leader_that_refuses_a_forwarded_write_is_believed() -> None:
+    """The follower does not wait for the deadline."""
+    bench = RaftBench()
+    bench.cluster()
+    future = bench.write("b", 1)
+    bench.turn("b")
+    bench.nodes["a"].lose_leadership("the test says so")
+    bench.deliver()
+    assert isinstance(future.exception(0), OutcomeUnknown)
+
+
+def test_one_entry_holds_all_that_waits() -> None:
+    """One turn, one entry; every node applies the same."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    last = leader.log.entries[-1][1]
+    futures = [bench.write("a", number) for number in range(20)]
+    bench.run(0.1)
+    assert leader.log.entries[-1][1] == last + 1
+    assert [future.result(0) for future in futures] == [Applied(n) for n in range(1, 21)]
+
+
+def test_a_forwarded_command_above_the_limit_cuts_the_peer_off() -> None:
+    """No honest node lets one through."""
+    bench = RaftBench()
+    bench.cluster()
+    with pytest.raises(ConnectionError, match="above the limit"):
+        bench.receive("a", "b", ["prop", [job(1)[0], bytes(limits.ENTRY_BYTES)]])
