@@ -18,6 +18,7 @@ from ..raft.guard import Entry
 from ..raft.log import Log
 from ..raft.membership import Configuration, MemberSpec
 from ..raft.node import RaftNode, Timing
+from ..raft.records import DumpRef
 from ..state.commands import Envelope, PutJob, encode
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
@@ -183,6 +184,17 @@ class RaftBench:
     def write(self, letter: str, number: int) -> Future[Outcome]:
         """A write through a node."""
         return self.nodes[letter].propose(*job(number))
+
+    def write_dump(self, letter: str) -> DumpRef:
+        """Makes a node write a dump of what it has applied, and cut its log there."""
+        node = self.nodes[letter]
+        applied = node.core.applied_index
+        node.begin_dump()
+        for _ in range(30):
+            if node.log.dump is not None and node.log.dump.index == applied:
+                return node.log.dump
+            self.turn(letter)
+        raise TimeoutError("the dump was never written")
 
     def indexes(self, letter: str) -> list[tuple[int, int]]:
         """(index, term) of what a node's log holds."""
