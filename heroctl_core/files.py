@@ -74,6 +74,11 @@ class AtomicFile:
         with faults(self.path):
             if self.path.is_dir():
                 raise UsageError(f"{self.path} is a folder", hint="give the name of a file")
+            if self.path.exists() and not self.path.is_file():
+                # The rename would put a file in the place of /dev/null, for all programs.
+                raise UsageError(
+                    f"{self.path} is not a regular file", hint="give the name of a file"
+                )
             self._refuse_existing()
             self.fd = self._create()
         return self

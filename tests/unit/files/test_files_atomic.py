@@ -158,6 +158,19 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
         write_atomic(tmp_path, b"")
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_device_or_pipe_in_place_of_the_file(tmp_path: Path, *, overwrite: bool) -> None:
+    """`--overwrite /dev/null` as root must not take the device away from all other programs."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for name in ("pipe", "link"):
+        with pytest.raises(UsageError, match=f"{name} is not a regular file"):
+            write_atomic(tmp_path / name, b"x", overwrite=overwrite)
+    assert names(tmp_path) == ["link", "pipe"]
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
+
+
 def test_a_private_file_is_read(tmp_path: Path) -> None:
     """A file of mode 0600 or 0400 comes back whole."""
     path = tmp_path / "key"
