@@ -36,6 +36,7 @@ from .reads import Reads
 from .replication import Replication
 
 APPLY_SLICE_S: Final = 0.005
+COMMIT_NOTICE_S: Final = 0.002  # how long a commit index may wait for an entry that carries it
 UNCOMMITTED_ENTRIES: Final = 256  # more than this many in flight: new proposals wait
 DUMP_AFTER_BYTES: Final = 64 * limits.MIB
 DUMP_AFTER_ENTRIES: Final = 100_000
@@ -119,7 +120,9 @@ class RaftNode:
         self.answering_seq = 0
         self._led_term = 0
         self._heartbeat_due_s = 0.0
-        self._commit_told = 0
+        self._commit_told = self._commit_seen = self._last_sent = 0
+        self._commit_due_s = 0.0
+        self._forwarded_index = 0  # the newest entry with a command of a follower's caller
         self._answered_tick = False
         self._bytes_since_dump = sum(len(e[0]) for e in log.entries)
         self._stamped: tuple[float, int] | None = None  # (monotonic s, ms) of our last entry
@@ -273,6 +276,8 @@ class RaftNode:
             more = self.log.entries[-1][1] > self.core.commit_index and self._is_only_voter()
             if more or (self.proposals.anything_unsent and self._room_for_entries()):
                 return 0.0
+            if self._commit_told < self._commit_seen:
+                return max(0.0, min(self._commit_due_s, self._heartbeat_due_s) - now)
             return max(0.0, self._heartbeat_due_s - now)
         return max(0.0, min(self.elections.deadline_s, self._heartbeat_due_s) - now)
 
@@ -312,10 +317,8 @@ class RaftNode:
         reading = False
         if self._noop_committed():
             reading = self.reads.register(self.core.commit_index, self.replication.seq)
-        # Followers apply, and answer their own waiting calls, only when they hear the commit index.
-        tell_commit = self._commit_told < self.core.commit_index
-        self._commit_told = self.core.commit_index
-        self.replication.send_all(self.connected, heartbeat=due or reading or tell_commit)
+        tell = due or reading or self._tells_commit(now)
+        self.replication.send_all(self.connected, heartbeat=tell)
         self._confirm_reads()
         wanted = self.replication.needs_snapshot & self.connected
         self.sender.work(wanted, self.log.dump, self.core.term)
@@ -326,6 +329,22 @@ class RaftNode:
                 self.lose_leadership("this node led, but heard no majority of voters any more")
                 return
             self._change_membership()
+
+    def _tells_commit(self, now: float) -> bool:
+        """Whether followers shall hear the commit index in a message of its own: they apply, and
+        answer their waiting calls, only then. The next entry carries it too, so without anybody
+        who waits there it may take a moment."""
+        commit, last = self.core.commit_index, self.log.entries[-1][1]
+        carried, self._last_sent = last > self._last_sent, last
+        if commit == self._commit_told:
+            return False
+        if self._commit_seen < commit:
+            self._commit_seen, self._commit_due_s = commit, now + COMMIT_NOTICE_S
+        waits = self._commit_told < self._forwarded_index
+        if not (waits or carried or now >= self._commit_due_s):
+            return False
+        self._commit_told = commit
+        return True
 
     def _follow(self, *, due: bool) -> None:
         leader = self.leader_id
@@ -389,7 +408,9 @@ class RaftNode:
         if commands:
             time_ms = self._entry_time_ms()
             self._stamped = (self.clock.monotonic_s(), time_ms)
-            self.core.append(b"\x00" + codec.pack([time_ms, commands]))
+            index = self.core.append(b"\x00" + codec.pack([time_ms, commands]))
+            if self.proposals.took_forwarded:
+                self._forwarded_index = index
 
     def core_replicates(self) -> None:
         """Entries leave in `_lead`, once a turn."""
@@ -488,7 +509,7 @@ class RaftNode:
                 self.reads.lost_leader()
             self._known_leader = leader
             if leader == self.member_id:
-                self._commit_told = 0
+                self._commit_told = self._commit_seen = 0
 
     # -- dumps
 

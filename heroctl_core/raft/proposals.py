@@ -44,6 +44,7 @@ class Proposals:
         self._inbox: deque[Waiting] = deque()
         self._unsent: deque[Waiting] = deque()
         self._forwarded_here: deque[bytes] = deque()  # from followers, without a future
+        self.took_forwarded = False  # the last `take` had a follower's command in it
         self._by_id: dict[bytes, list[Waiting]] = {}
         self._ended: Callable[[], HeroctlError] | None = None
 
@@ -84,6 +85,7 @@ class Proposals:
     def take(self, max_bytes: int) -> list[bytes]:
         """The next commands for one entry (or one frame to the leader); they count as sent."""
         taken: list[bytes] = []
+        self.took_forwarded = bool(self._forwarded_here)
         for queue in (self._unsent, self._forwarded_here):
             while queue and len(taken) < ENTRY_COMMANDS:
                 head = queue[0]
