@@ -63,6 +63,24 @@ def test_row_8_a_lone_voter_commits_only_what_is_durable() -> None:
     assert (kept[0].term, kept[0].vote) == (1, "a")
 
 
+class WatchedLog(MemoryLog):
+    """A log that refuses a commit index above what is durable."""
+
+    def set_commit(self, index: int) -> None:
+        assert index <= self.synced_index
+        super().set_commit(index)
+
+
+def test_row_8_a_lone_voter_commits_nothing_before_its_sync() -> None:
+    """Not even the no-op, in the one tick in which it becomes leader."""
+    bench = RaftBench()
+    node = bench.start("a", members("a"), WatchedLog.create())
+    for number in range(3):
+        bench.write("a", number)
+        bench.run(0.05)
+    assert node.machine.revision == 3
+
+
 def test_row_8_no_index_and_term_get_two_commands() -> None:
     """The no-op of a term that was lost in a crash is never another entry of the same term."""
     bench = RaftBench()

@@ -97,7 +97,9 @@ def test_a_late_refusal_takes_nothing_back() -> None:
     bench = RaftBench()
     leader = bench.cluster()
     matched = leader.core.match_index("b")
-    answer(bench, 2, success=False)
+    assert matched == 2
+    made = leader.replication
+    assert made.answered("b", 2, made.seq, 0.0, success=False) is None
     assert leader.core.match_index("b") == matched
     assert leader.core.next_index("b") == matched + 1
 
