@@ -219,9 +219,9 @@ def test_row_5_a_snapshot_that_cannot_be_used_is_not_answered(
     behind_a_dump(bench)
     node = bench.nodes["c"]
     with monkeypatch.context() as patch:
-        patch.setattr(node._dumps._rng, "random", lambda: 0.0)  # type: ignore[attr-defined]
+        patch.setattr(node.compaction.dumps._rng, "random", lambda: 0.0)  # type: ignore[attr-defined]
         bench.run(0.4)
-    assert node.failed_installs == 1
+    assert node.compaction.failed_installs == 1
     assert node.log.dump is None
     dump = bench.nodes["a"].log.dump
     assert dump is not None
@@ -245,11 +245,11 @@ def test_row_5_an_own_older_dump_does_not_replace_an_installed_one() -> None:
     behind_a_dump(bench)
     node = bench.nodes["c"]
     node.begin_dump()
-    node._dumps._writing = (10**6, *node._dumps._writing[1:])  # type: ignore[attr-defined, index]
+    node.compaction.dumps._writing = (10**6, *node.compaction.dumps._writing[1:])  # type: ignore[attr-defined, index]
     bench.run(3.0)
     installed = node.log.dump
     assert installed == bench.nodes["a"].log.dump
-    node._dumps._writing = (0, *node._dumps._writing[1:])  # type: ignore[attr-defined, index]
+    node.compaction.dumps._writing = (0, *node.compaction.dumps._writing[1:])  # type: ignore[attr-defined, index]
     bench.run(0.1)
     assert node.log.dump == installed
 
@@ -263,7 +263,7 @@ def test_row_6_a_dump_counts_only_when_it_is_durable() -> None:
     bench.run(0.05)
     node = bench.nodes["a"]
     node.begin_dump()
-    assert node._dumps.busy
+    assert node.compaction.dumps.busy
     assert node.log.dump is None
     assert node.log.entries[0][1] == 1
     dump = bench.write_dump("a")

@@ -1,0 +1,141 @@
+"""What a node does only while it leads: entries from proposals, who hears what, who belongs.
+
+The part of raft/node.py that a follower never runs. pysyncobj decides who leads and what is
+committed; this module decides what is appended and sent.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Final
+
+from .. import codec, limits
+from .membership import next_change
+from .proposals import ENTRY_OVERHEAD
+
+if TYPE_CHECKING:
+    from .node import RaftNode
+
+COMMIT_NOTICE_S: Final = 0.002  # how long a commit index may wait for an entry that carries it
+UNCOMMITTED_ENTRIES: Final = 256  # more than this many in flight: new proposals wait
+
+
+class Leadership:
+    """The leader's duties of one node. Only the engine's thread."""
+
+    def __init__(self, node: RaftNode) -> None:
+        self._node = node
+        self._led_term = 0
+        self._commit_told = self._commit_seen = self._last_sent = 0
+        self._commit_due_s = 0.0
+        self._forwarded_index = 0  # the newest entry with a command of a follower's caller
+        self._stamped: tuple[float, int] | None = None  # (monotonic s, ms) of our last entry
+
+    def begin(self) -> None:
+        """The node just became leader."""
+        self._led_term = self._node.core.term
+        self._stamped = None
+
+    def forget_told(self) -> None:
+        """Nobody has heard a commit index from this leader yet."""
+        self._commit_told = self._commit_seen = 0
+
+    def has_room(self) -> bool:
+        """Whether another entry may be in flight."""
+        return self._node.log.entries[-1][1] - self._node.core.commit_index < UNCOMMITTED_ENTRIES
+
+    def notice_due_s(self) -> float:
+        """When followers must hear the commit index at the latest; infinity when they have."""
+        return self._commit_due_s if self._commit_told < self._commit_seen else math.inf
+
+    def compose(self) -> None:
+        """One entry from all proposals that wait (engine.md, step 4)."""
+        node = self._node
+        if not self._noop_committed() or not self.has_room():
+            return
+        commands = node.proposals.take(limits.ENTRY_BYTES - ENTRY_OVERHEAD)
+        if commands:
+            time_ms = self._entry_time_ms()
+            self._stamped = (node.clock.monotonic_s(), time_ms)
+            index = node.core.append(b"\x00" + codec.pack([time_ms, commands]))
+            if node.proposals.took_forwarded:
+                self._forwarded_index = index
+
+    def lead(self, now: float, *, due: bool) -> None:
+        """One turn of a leader; `due` when it is time for heartbeats."""
+        node = self._node
+        reading = False
+        if self._noop_committed():
+            reading = node.reads.register(node.core.commit_index, node.replication.seq)
+        tell = due or reading or self._tells_commit(now)
+        node.replication.send_all(node.connected, heartbeat=tell)
+        self._confirm_reads()
+        wanted = node.replication.needs_snapshot & node.connected
+        node.sender.work(wanted, node.log.dump, node.core.term)
+        if due:
+            node.replication.note_held()
+            alive = node.replication.recently(now, node.timing.election_timeout_s)
+            if not node.configuration.is_quorum(alive | {node.member_id}):
+                node.lose_leadership("this node led, but heard no majority of voters any more")
+                return
+            self._change_membership()
+
+    def _tells_commit(self, now: float) -> bool:
+        """Whether followers shall hear the commit index in a message of its own: they apply, and
+        answer their waiting calls, only then. The next entry carries it too, so without anybody
+        who waits there it may take a moment."""
+        node = self._node
+        commit, last = node.core.commit_index, node.log.entries[-1][1]
+        carried, self._last_sent = last > self._last_sent, last
+        if commit == self._commit_told:
+            return False
+        if self._commit_seen < commit:
+            self._commit_seen, self._commit_due_s = commit, now + COMMIT_NOTICE_S
+        waits = self._commit_told < self._forwarded_index
+        if not (waits or carried or now >= self._commit_due_s):
+            return False
+        self._commit_told = commit
+        return True
+
+    def _confirm_reads(self) -> None:
+        node = self._node
+
+        def answer(member_id: str, number: int, index: int) -> None:
+            node.send(member_id, ["readok", number, index])
+
+        node.reads.confirm(node.replication.quorum_seq(node.configuration, node.member_id), answer)
+        node.reads.applied(node.core.applied_index)
+
+    def _change_membership(self) -> None:
+        node = self._node
+        if not self._noop_committed() or node.configurations.newest_index > node.core.commit_index:
+            return  # one change at a time (row 1)
+        now = node.clock.monotonic_s()
+        alive = node.replication.recently(now, node.timing.election_timeout_s) | {node.member_id}
+        change = next_change(
+            node.configuration,
+            node.candidates,
+            node.replication.caught_up(),
+            frozenset(alive & (node.connected | {node.member_id})),
+        )
+        if change is not None:
+            node.core.append(b"\x02" + change.encode())
+
+    def _noop_committed(self) -> bool:
+        node = self._node
+        noop = node.core.noop_index
+        return (
+            self._led_term == node.core.term
+            and noop is not None
+            and (node.core.commit_index >= noop)
+        )
+
+    def _entry_time_ms(self) -> int:
+        """The leader's clock, clamped: one clock that jumps cannot poison expiry (contracts.md)."""
+        node = self._node
+        time_ms = node.clock.time_ms()
+        if self._stamped is not None:
+            at_s, last_ms = self._stamped
+            elapsed_ms = int((node.clock.monotonic_s() - at_s) * 1000)
+            time_ms = min(time_ms, last_ms + elapsed_ms + limits.LEADER_TIME_SLACK_MS)
+        return max(time_ms, node.machine.time_ms)
