@@ -75,8 +75,11 @@ def token() -> str | None:
         return value or None
     try:
         return Path(path).read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"HEROCTL_TOKEN_FILE {path} cannot be read: {error}") from error
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise ConfigError(f"HEROCTL_TOKEN_FILE {path}: {reason}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"HEROCTL_TOKEN_FILE {path} holds no token") from error
 
 
 def read(client: Client, path: str, query: Mapping[str, object] | None = None) -> Answer:

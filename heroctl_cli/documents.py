@@ -76,12 +76,14 @@ def read_all(source: str, *, kind: str | None = None) -> list[Document]:
     if mistakes:
         raise ConfigError("\n".join(mistakes))
     if not found:
-        raise ConfigError(f"{source}: no document in it")
+        raise ConfigError(f"{'stdin' if source == '-' else source}: no document in it")
     return found
 
 
 def _texts(source: str) -> Iterator[tuple[str, str]]:
     """Name and text of every file."""
+    from heroctl_core.config.documents import text_of
+
     if source == "-":
         yield "stdin", sys.stdin.read()
         return
@@ -90,10 +92,7 @@ def _texts(source: str) -> Iterator[tuple[str, str]]:
     if top.is_dir():
         paths = sorted(p for p in top.rglob("*") if p.suffix in _SUFFIXES and p.is_file())
     for path in paths:
-        try:
-            yield str(path), path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: cannot be read: {error}") from error
+        yield str(path), text_of(path)
 
 
 def _documents(name: str, text: str, wanted: str | None) -> list[Document]:
@@ -119,7 +118,7 @@ def _document(file: str, value: object, wanted: str | None) -> Document:
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}; allowed: {', '.join(KINDS)}")
     if wanted is not None and kind != wanted:
-        raise ValueError(f"kind is {kind}; this command takes {wanted} only")
+        raise ValueError(f"kind is {kind}; this command takes {wanted} only, apply takes all")
     key = "series" if kind == "metrics" else "name"
     name = value.get(key)
     if not isinstance(name, str) or not name:

@@ -8,6 +8,7 @@ keys, anchors and tags. JSON is read as JSON. Must not know what the values mean
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -73,6 +74,17 @@ class _Loader(yaml.SafeLoader):
             self.depth -= 1
 
 
+def text_of(path: str | os.PathLike[str]) -> str:
+    """The text of a file; ConfigError says in the system's words why there is none."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return file.read()
+    except OSError as error:
+        raise ConfigError(f"{path}: {(error.strerror or str(error)).lower()}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: byte {error.start} is no UTF-8") from error
+
+
 def read_documents(text: str, *, name: str, bare_times: bool = False) -> list[Document]:
     """The documents of a YAML or JSON text; empty ones are left out.
 
@@ -82,7 +94,10 @@ def read_documents(text: str, *, name: str, bare_times: bool = False) -> list[Do
     as_json = _read_json(text)
     if as_json is not None:
         return [as_json]
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:  # a character that no YAML may have
+        raise ConfigError(f"{name}: no YAML: {_one_line(error)}") from error
     found = []
     try:
         while loader.check_node():

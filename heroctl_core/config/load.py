@@ -17,7 +17,16 @@ from pydantic import ValidationError
 
 from ..errors import ConfigError
 from . import explain, model, schema
-from .documents import SECRET_KEYS, Document, Value, complaint, key_of, leaves, read_documents
+from .documents import (
+    SECRET_KEYS,
+    Document,
+    Value,
+    complaint,
+    key_of,
+    leaves,
+    read_documents,
+    text_of,
+)
 from .documents import Path as KeyPath
 
 _VARIABLE: Final = re.compile(r"\$\{([^}]*)\}")
@@ -42,14 +51,12 @@ def load_with_origins(path: str | os.PathLike[str]) -> Loaded:
     """The same, with warnings and origins, for `heroctl config`."""
     name = os.fspath(path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        mode = Path(path).stat().st_mode
-    except FileNotFoundError as error:
-        raise ConfigError(
-            f"{name}: no such file", hint="name it with --config FILE or HEROCTL_CONFIG"
-        ) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{name}: cannot be read: {error}") from error
+        text = text_of(path)
+    except ConfigError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            error.hint = "name it with --config FILE or HEROCTL_CONFIG"
+        raise
+    mode = Path(path).stat().st_mode
     document = _one_document(text, name)
     substituted = _substitute(document)
     _check_inline_secrets(document, substituted, name, mode)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from heroctl_core.config.documents import read_documents, values_of
+from heroctl_core.config.documents import read_documents, text_of, values_of
 from heroctl_core.errors import ConfigError
 
 JSON = st.recursive(
@@ -64,7 +65,26 @@ def test_a_deep_text_is_refused_without_a_crash() -> None:
         list(values_of("[" * 100_000, name="f"))
 
 
+def test_what_is_no_text_is_refused() -> None:
+    """A binary file that was given by mistake is an error that names it."""
+    with pytest.raises(ConfigError, match=r"^f: no YAML: unacceptable character #x0000"):
+        list(values_of("a: \0", name="f"))
+
+
 def test_a_duplicate_key_in_json_is_refused_with_its_place() -> None:
     """JSON's own reader would keep the last one."""
     with pytest.raises(ConfigError, match=r"f:2:2: a: duplicate key, first in line 1"):
         list(values_of('{"a": 1,\n "a": 2}', name="f"))
+
+
+def test_a_file_without_text_is_told_in_the_systems_words(tmp_path: Path) -> None:
+    """Missing, a folder, or bytes that are no text: one line, without Python's own words."""
+    (tmp_path / "binary").write_bytes(b"a: \xff")
+    for name, words in (
+        ("missing", "no such file or directory"),
+        ("", "is a directory"),
+        ("binary", "byte 3 is no UTF-8"),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            text_of(tmp_path / name)
+        assert str(caught.value) == f"{tmp_path / name}: {words}"
