@@ -54,7 +54,7 @@ def refuse_foreign(path: Path) -> None:
 
 def refuse_orphans(path: Path) -> None:
     """Without node.json nobody knows whose data this is: never a new member beside it."""
-    if (path / "CURRENT").exists():
+    if any(p.exists() for p in (path / "CURRENT", *(path / "generations").glob("*"))):
         raise Damaged(
             f"{path / FILE} is missing, but the folder holds a generation",
             hint="put the file back from a backup, or move the data folder away and let this "

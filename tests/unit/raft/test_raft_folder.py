@@ -188,6 +188,19 @@ def test_lost_identity_is_not_an_empty_folder(tmp_path: Path) -> None:
         opened(folder.path)
 
 
+def test_generations_alone_are_not_an_empty_folder(tmp_path: Path) -> None:
+    """Without node.json and CURRENT the generations are still data: nothing starts beside them."""
+    folder = founded(tmp_path / "data")
+    kept = folder.generation_folder / "header.json"
+    for name in ("node.json", "CURRENT"):
+        (folder.path / name).unlink()
+    folder.close()
+    with pytest.raises(Damaged, match=r"node\.json is missing, but the folder holds a generation"):
+        opened(folder.path)
+    assert kept.exists()
+    assert not (folder.path / "node.json").exists()
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
