@@ -150,8 +150,7 @@ class FolderTarget:
         )
         Log.create(staged / "log", dump=ref).close()
         write_json(staged / RESTORE, plan.receipt())
-        write_json(staged / "header.json", header.to_value())
-        files.fsync_dir(staged)
+        write_json(staged / "header.json", header.to_value())  # syncs the names beside it too
         files.give_to_owner(staged, self._open.path)
 
     def publish(self, plan: RestorePlan) -> None:

@@ -97,7 +97,7 @@ def rows_of_old(folder: DataFolder, old: object) -> list[bool]:
 
 @pytest.mark.parametrize("step", STEPS)
 def test_killed_before_a_step(tmp_path: Path, prepared: Path, step: str) -> None:
-    """Each step is a point where the power may fail."""
+    """Each step is a point where the process may end."""
     path = tmp_path / "copy"
     copy_node(prepared, path)
     assert killed(path, lambda: restore(path, lambda name: die() if name == step else None))
@@ -135,3 +135,36 @@ def dying_restore(path: Path, at: int) -> None:
     for name in ("fsync", "fdatasync", "rename", "replace", "unlink", "link", "mkdir"):
         setattr(os, name, counted(getattr(os, name)))
     restore(path)
+
+
+def test_every_new_name_is_durable_before_the_switch(
+    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut may undo a rename until its folder is synced. None is left to be undone when
+    CURRENT comes to name the new generation."""
+    path = tmp_path / "copy"
+    copy_node(prepared, path)
+    unsynced: set[Path] = set()
+    at_switch: list[set[Path]] = []
+
+    def naming(real: Callable[..., object], target: int) -> Callable[..., object]:
+        def call(*args: str | Path, **more: object) -> object:
+            name = Path(args[target]).absolute()
+            if name.name == "CURRENT":
+                at_switch.append(set(unsynced))
+            done = real(*args, **more)
+            unsynced.add(name.parent)
+            return done
+
+        return call
+
+    def fsync(fd: int, real: Callable[[int], None] = os.fsync) -> None:
+        real(fd)
+        unsynced.discard(Path(f"/proc/self/fd/{fd}").readlink())
+
+    for name, target in (("rename", 1), ("replace", 1), ("link", 1), ("mkdir", 0)):
+        monkeypatch.setattr(os, name, naming(getattr(os, name), target))
+    monkeypatch.setattr(os, "fsync", fsync)
+    restore(path)
+    assert at_switch == [set()]
+    assert unsynced == set()
