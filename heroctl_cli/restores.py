@@ -70,7 +70,7 @@ def tell_plan(plan: dict[str, Any], *, err: bool = False) -> None:
 
 def tell_report(report: dict[str, Any]) -> None:
     """What the restore did, and what to type next."""
-    done = "finished an interrupted restore" if report["finished"] else "restored"
+    done = f"restored already at {report['restored_at']}" if report["finished"] else "restored"
     click.echo(f"{done}: cluster {report['cluster']}, generation {report['generation']}")
     click.echo(f"included: {_included(report['counts'])}")
     click.echo(f"the archive is {age(report['age_s'])} old: {report['archive_created_at']}")

@@ -153,6 +153,13 @@ class RestorePlan:
         return _is_finishing(self.archive, self.present, self.options)
 
     @property
+    def done(self) -> Mapping[str, Any]:
+        """The receipt that counts afterwards: an earlier run's when nothing else is to do."""
+        if self.is_finishing:
+            return self.present.unfinished or self.present.receipt
+        return self.receipt()
+
+    @property
     def age_s(self) -> int:
         """How old the archive is."""
         return max(0, self.now_ms - self.archive.header.created_ms) // 1000
@@ -226,14 +233,9 @@ def _parent_lineage(present: Present, archive: ArchiveFacts) -> Lineage:
 def _refusals(
     archive: ArchiveFacts, present: Present, peers: Sequence[Peer], options: Options
 ) -> tuple[Refusal, ...]:
-    if _is_finishing(archive, present, options):
-        return ()
-    found = [
-        _refuse_digest(archive, options),
-        _refuse_name(archive, present, options),
-        _refuse_peers(peers, options),
-        _refuse_again(archive, present, options),
-    ]
+    found = [_refuse_digest(archive, options), _refuse_name(archive, present, options)]
+    if not _is_finishing(archive, present, options):
+        found += [_refuse_peers(peers, options), _refuse_again(archive, present, options)]
     return tuple(refusal for refusal in found if refusal is not None)
 
 

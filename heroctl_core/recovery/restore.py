@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ..backup.save import counts_of, write_view
-from ..clock import Clock, rfc3339
+from ..clock import Clock
 from ..codec import unpack
 from ..crypto.keys import BackupKey
 from ..crypto.sealed import Keyring
@@ -37,7 +37,7 @@ _WARNINGS: Final = 5  # sentences about violations that are shown
 
 @dataclass(frozen=True, slots=True)
 class RestoreReport:
-    """What was done. `finished` when an earlier, killed run had done all but its last step."""
+    """What was done. `finished` when an earlier run had done it, maybe all but its last step."""
 
     receipt: Mapping[str, Any]
     plan: RestorePlan
@@ -105,13 +105,12 @@ class Restore:
     def execute(self, plan: RestorePlan, step: Step = lambda _: None) -> RestoreReport:
         """Does what the plan says; RecoveryError for one with refusals. `step` hears of each of
         STEPS before it is done."""
-        if plan.is_finishing:
-            receipt = plan.present.unfinished or plan.present.receipt
-            self._target.write_receipt(receipt)
-            return RestoreReport(receipt, plan, finished=True)
         if plan.refusals:
             first = plan.refusals[0]
             raise RecoveryError(first.message, hint=first.hint)
+        if plan.is_finishing:
+            self._target.write_receipt(plan.done)
+            return RestoreReport(plan.done, plan, finished=True)
         content, stored = self._looked_up()
         step("prepare")
         self._target.prepare()
@@ -133,8 +132,8 @@ class Restore:
         step("switch")
         self._target.switch(plan)
         step("receipt")
-        self._target.write_receipt(plan.receipt())
-        return RestoreReport(plan.receipt(), plan, copy, why_not)
+        self._target.write_receipt(plan.done)
+        return RestoreReport(plan.done, plan, copy, why_not)
 
     def _looked_up(self) -> tuple[Content, Stored]:
         if self._content is None or self._stored is None:
@@ -201,13 +200,13 @@ def shown_plan(plan: RestorePlan) -> dict[str, Any]:
         "stale": head.stale,
         "cluster": plan.cluster_name,
         "cluster_id": plan.cluster_id,
-        "generation": plan.generation,
-        "restore_id": plan.restore_id,
-        "revision": plan.revision,
+        "generation": plan.done["generation"],
+        "restore_id": plan.done["restore_id"],
+        "revision": plan.done["revision"],
         "archive_revision": head.revision,
         "present_revision": plan.present.revision,
-        "epoch": plan.epoch,
-        "restored_at": rfc3339(plan.now_ms),
+        "epoch": plan.present.epoch if plan.is_finishing else plan.epoch,
+        "restored_at": plan.done["restored_at"],
         "counts": dict(plan.archive.counts),
         "present_counts": dict(plan.present.counts),
         "lost": [

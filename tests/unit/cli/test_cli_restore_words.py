@@ -50,9 +50,9 @@ def test_the_plan_shows_what_comes_and_what_is_lost(capsys: pytest.CaptureFixtur
 
 def test_the_report_ends_with_what_to_type_next(capsys: pytest.CaptureFixture[str]) -> None:
     """And says why there is no safety copy; a finished restore is called so."""
-    restores.tell_report({**PLAN, "finished": True})
+    restores.tell_report({**PLAN, "finished": True, "restored_at": "2026-05-28T20:26:40Z"})
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "finished an interrupted restore: cluster prod, generation 3"
+    assert lines[0] == "restored already at 2026-05-28T20:26:40Z: cluster prod, generation 3"
     assert "no safety copy of the state before: the folder was empty" in lines
     assert lines[-2:] == ["next:", "  on n1, first: start"]
 

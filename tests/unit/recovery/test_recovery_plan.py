@@ -15,6 +15,7 @@ from heroctl_core.recovery.plan import (
     RestorePlan,
     make_plan,
 )
+from heroctl_core.recovery.restore import shown_plan
 from heroctl_core.snapshot.manifest import ManifestHeader
 
 NOW = 1_780_000_000_000
@@ -183,6 +184,7 @@ RECEIPT = {
     "generation": 2,
     "restore_id": "mine",
     "restored_at": "2026-05-28T20:26:40Z",
+    "revision": 110,
     "revoke_tokens": False,
 }
 RESTORED = replace(PRESENT, lineage=((1, "first"), (2, "mine")), receipt=RECEIPT)
@@ -238,6 +240,20 @@ def test_forced_restore_again_before_the_first_start(
     """Nothing can be lost yet, so the same command succeeds; any other makes a new generation."""
     assert plan(present=replace(RESTORED, untouched=untouched), options=options).is_finishing == (
         finishing
+    )
+
+
+def test_a_restore_that_was_done_shows_what_it_made() -> None:
+    """Not the generation that another restore would make. The wrong cluster is refused even so."""
+    options = Options(force_bootstrap=True)
+    made = plan(present=replace(RESTORED, untouched=True), options=options)
+    shown = shown_plan(made)
+    for key in ("generation", "restore_id", "revision", "restored_at"):
+        assert shown[key] == RECEIPT[key]
+    assert shown["epoch"] == RESTORED.epoch
+    wrong = replace(options, confirm_cluster="staging")
+    assert "--confirm-cluster says staging" in refusal(
+        plan(present=replace(RESTORED, untouched=True), options=wrong)
     )
 
 
