@@ -96,6 +96,9 @@ class Client:
                 check_loopback(self.target)
             except ValueError as error:
                 raise UsageError(f"address {error}") from error
+            if token and not (token.isascii() and token.isprintable()):
+                # Here, because http.client would repeat the token in its error.
+                raise UsageError("the token is not one line of ASCII", hint="copy it again")
 
     @property
     def is_local(self) -> bool:
@@ -292,7 +295,10 @@ def first_reachable(
 
 def path_of(*parts: str) -> str:
     """An API path of parts, each quoted: names may have a slash in them."""
-    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+    try:
+        return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+    except UnicodeEncodeError as error:  # bytes of the command line that are no text
+        raise UsageError(f"the name {error.object!r} is not UTF-8") from error
 
 
 def with_query(path: str, query: Mapping[str, object] | None) -> str:

@@ -65,6 +65,8 @@ class AtomicFile:
 
     def __init__(self, path: Path | str, *, mode: int = 0o600, overwrite: bool = True) -> None:
         self.path = Path(path)
+        if not self.path.name:
+            raise UsageError(f"{str(path)!r} names no file", hint="give the name of a file")
         self.partial = self.path.with_name(self.path.name + PARTIAL)
         self._mode = mode
         self._overwrite = overwrite

@@ -235,3 +235,17 @@ def test_every_reason_has_one_class() -> None:
             assert kind.reason not in seen, (kind, seen.get(kind.reason))
             seen[kind.reason] = kind
     assert not set(errors.REJECT_REASONS) & set(seen)
+
+
+@pytest.mark.parametrize("token", ["heroctl_a\nb", "heroctl_a\x01", "heroctl_\u00e9"])
+def test_a_token_that_no_header_can_hold_is_refused_and_not_repeated(token: str) -> None:
+    """A token file with two lines: the error says what is wrong and never shows the token."""
+    with pytest.raises(UsageError, match="not one line of ASCII") as caught:
+        Client("127.0.0.1:7100", token=token)
+    assert "heroctl_" not in str(caught.value)
+
+
+def test_a_name_that_is_no_text_is_refused() -> None:
+    """Bytes of a command line that are no UTF-8 never become a path."""
+    with pytest.raises(UsageError, match="is not UTF-8"):
+        path_of("jobs", "web\udcff")

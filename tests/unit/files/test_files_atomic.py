@@ -158,6 +158,13 @@ def test_a_folder_in_place_of_the_file(tmp_path: Path) -> None:
         write_atomic(tmp_path, b"")
 
 
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_path_without_a_name(path: str) -> None:
+    """An empty variable in a script ends with words, not with a traceback."""
+    with pytest.raises(UsageError, match="names no file"):
+        write_atomic(path, b"")
+
+
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_a_device_or_pipe_in_place_of_the_file(tmp_path: Path, *, overwrite: bool) -> None:
     """`--overwrite /dev/null` as root must not take the device away from all other programs."""
