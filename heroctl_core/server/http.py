@@ -34,12 +34,15 @@ from ..errors import (
     UsageError,
 )
 from . import auth, routes, wire
+from .discreet import Discreet
 from .port import Node, SavedSnapshot
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 _log = logging.getLogger("heroctl.api")
+_http_log = logging.getLogger("heroctl.api.http")
+_http_log.addFilter(Discreet())
 _TRANSFERS: Final = 2  # snapshots and restores that run at a time
 _WAITING_PER_THREAD: Final = 16
 _SHUTDOWN_S: Final = 5.0  # for answers under way when the server stops
@@ -117,7 +120,9 @@ class ApiServer:
         app.router.add_route("POST", "/v1/restore", self._guarded(self._restore))
         app.router.add_route("*", "/{anything:.*}", self._guarded(self._unknown))
         # No access log: a query may name what only its owner should know.
-        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S)
+        self._runner = web.AppRunner(
+            app, access_log=None, logger=_http_log, shutdown_timeout=_SHUTDOWN_S
+        )
         await self._runner.setup()
         for listener in sockets:
             await web.SockSite(self._runner, listener).start()
@@ -170,18 +175,21 @@ class ApiServer:
 
     async def _body(self, request: web.Request) -> bytes:
         """The bytes of a JSON body; refused by its size before it is read, and while it is read."""
-        if request.content_type != "application/json":
-            error = UsageError(f"the body is {request.content_type}; allowed: application/json")
+        encoding = request.headers.get("Content-Encoding")
+        told = request.content_type + (f" in {encoding}" if encoding else "")
+        if told != "application/json":
+            error = UsageError(f"the body is {told}; allowed: application/json")
             error.http_status = 415
             raise error
+        size, most = request.content_length or 0, self._limit.api_body_bytes
         try:
-            return await request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            size = request.content_length or self._limit.api_body_bytes + 1
-            raise CommandRejected(
-                "too_large",
-                f"the body has {size} bytes, the limit is {self._limit.api_body_bytes}",
-            ) from error
+            if size <= most:
+                return await request.read()
+        except web.HTTPRequestEntityTooLarge:
+            size = max(size, most + 1)
+        except web.RequestPayloadError as error:
+            raise UsageError("the body is not encoded as its headers say") from error
+        raise CommandRejected("too_large", f"the body has {size} bytes, the limit is {most}")
 
     def _actor(self, request: web.Request) -> Actor:
         """Who calls: the kernel's word on a unix socket, a token over TCP. May block."""
