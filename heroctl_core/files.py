@@ -288,10 +288,16 @@ def lock_dir(path: Path | str) -> DirLock:
             holder = os.pread(fd, 256, 0).decode(errors="replace").split()
             os.close(fd)
             raise _in_use(folder, holder) from error
-        program = Path(sys.argv[0] or "python").name.replace(" ", "-")
         os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {program}\n".encode(), 0)
+        os.pwrite(fd, f"{os.getpid()} {_program()}\n".encode(), 0)
     return DirLock(folder, fd)
+
+
+def _program() -> str:
+    """What people know this process by; of `python -m service` it is the package's name."""
+    path = Path(sys.argv[0] or "python")
+    name = path.parent.name if path.name == "__main__.py" else path.name
+    return name.replace(" ", "-")
 
 
 def _in_use(folder: Path, holder: list[str]) -> Busy:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heroctl_core.client import Client, first_reachable, path_of
+from heroctl_core.config.model import SOCKET_NAME
 from heroctl_core.errors import Busy, Unreachable, UsageError
 from heroctl_core.files import faults
 
@@ -125,11 +126,15 @@ def _offline(
             _decide(plan, options, dry_run=dry_run, yes=yes)
             return plan if dry_run else opened.execute(_progress).to_json()
     except Busy as error:
-        raise Busy(
-            error.message,
-            hint="stop it first: sudo systemctl stop heroctl-server; if the cluster has lost its"
-            " quorum for good, the running node does it: --force-bootstrap",
-        ) from error
+        hint = "stop it first: sudo systemctl stop heroctl-server; "
+        if options.force_bootstrap:
+            hint += "or let the running node do it, which needs its server.yaml: HEROCTL_CONFIG"
+        else:
+            hint += (
+                "if the cluster has lost its quorum for good, the running node does it:"
+                " --force-bootstrap"
+            )
+        raise Busy(error.message, hint=hint) from error
 
 
 def _by_node(
@@ -164,9 +169,9 @@ def _by_node(
 
 def _running_node(here: local.Here) -> Client | None:
     """A client of the node that holds the data folder, None when none answers there."""
-    path = here.config.socket_path() if here.config else here.data_dir / "heroctl.sock"
-    if here.config is not None and here.config.node.data_dir != here.data_dir:
-        path = here.data_dir / "heroctl.sock"  # another folder than the configured one
+    path = here.data_dir / SOCKET_NAME
+    if here.config is not None and here.config.node.data_dir == here.data_dir:
+        path = here.config.socket_path()
     try:
         return first_reachable([f"unix:{path}"])
     except Unreachable:

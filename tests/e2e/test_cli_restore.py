@@ -140,6 +140,12 @@ def test_a_folder_of_a_running_node_is_not_restored(
     process = cluster.nodes["node-1"].process
     assert process is not None and f"pid {process.pid}" in done.stderr
     assert "systemctl stop heroctl-server" in done.stderr
+    # Its socket is not in the folder: the hint must not send the operator in a circle.
+    data_dir, key_file = cluster.nodes["node-1"].data_dir, cluster.folder / "backup.key"
+    local = ("--data-dir", data_dir, "--key-file", key_file)
+    forced = heroctl("snapshot", "restore", archive, "--force-bootstrap", *local)
+    assert forced.returncode == 13, forced.stderr
+    assert "HEROCTL_CONFIG" in forced.stderr and "--force-bootstrap" not in forced.stderr
     assert jobs(cluster, "node-1") == ["b", "c", "later"]
 
 

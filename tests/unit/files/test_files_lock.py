@@ -99,6 +99,23 @@ def test_a_killed_process_gives_its_lock_free(tmp_path: Path) -> None:
     lock_dir(tmp_path).release()
 
 
+def test_a_package_that_holds_the_lock_is_named(tmp_path: Path) -> None:
+    """`python -m service` is the service, not its __main__.py."""
+    package = tmp_path / "service"
+    package.mkdir()
+    (package / "__main__.py").write_text(HOLDER)
+    (tmp_path / "data").mkdir()
+    arguments = [sys.executable, "-m", "service", str(tmp_path / "data")]
+    with subprocess.Popen(
+        arguments, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"locked\n"
+        with pytest.raises(Busy, match=rf"in use by service \(pid {process.pid}\)"):
+            lock_dir(tmp_path / "data")
+        process.kill()
+
+
 def test_a_missing_folder_cannot_be_locked(tmp_path: Path) -> None:
     """The message names the file."""
     with pytest.raises(FileFault, match="missing/lock"):
