@@ -6,13 +6,17 @@ A document has a `kind`; what else it needs is decided by the node that takes it
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import click
 
 from heroctl_core.client import path_of
 from heroctl_core.errors import ConfigError
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 # In the order in which they can be put: a token names policies, an ingress route names a job.
 KINDS: Final = ("node", "policy", "token", "job", "secret", "ingress", "metrics")
@@ -48,6 +52,12 @@ class Document:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.kind} {self.name}"
+
+
+def source_option(*, metavar: str) -> Callable[[F], F]:
+    """Adds -f, which says where the documents are."""
+    help_text = "YAML or JSON: one document, a list, or several behind each other; - is stdin."
+    return click.option("-f", "--file", "source", required=True, metavar=metavar, help=help_text)
 
 
 def collection(kind: str) -> str:

@@ -97,7 +97,13 @@ def run(arguments: list[str]) -> int:
 
 
 def _translated(error: click.ClickException) -> UsageError:
-    context = getattr(error, "ctx", None)
-    hint = f"see: {context.command_path} --help" if context is not None else None
-    message = error.format_message().rstrip(".")
-    return UsageError(message[:1].lower() + message[1:], hint=hint)
+    context: click.Context | None = getattr(error, "ctx", None)
+    message = error.format_message()
+    if context is None:
+        return UsageError(message[:1].lower() + message[1:].rstrip("."))
+    hint = f"see: {context.command_path} --help"
+    # A group without a command: click's message is the whole help.
+    if isinstance(context.command, click.Group) and message == context.get_help():
+        names = ", ".join(context.command.list_commands(context))
+        return UsageError(f"a command is missing; allowed: {names}", hint=hint)
+    return UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint)

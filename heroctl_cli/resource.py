@@ -66,7 +66,7 @@ def _get(kind: str) -> click.Command:
 
 def _put(kind: str) -> click.Command:
     @click.command("put", help=f"Write {documents.PLURALS[kind]} from a file; - is stdin.")
-    @click.option("-f", "--file", "source", required=True, metavar="FILE|-")
+    @documents.source_option(metavar="FILE|-")
     @click.option("--expect", type=click.IntRange(min=0), help="The revision seen; 0: new.")
     @connection.online
     def run(addr: str | None, source: str, expect: int | None) -> None:

@@ -15,7 +15,7 @@ from ..resource import put
 
 
 @click.command("apply", help="Put every document of a file or folder; - is stdin.")
-@click.option("-f", "--file", "source", required=True, metavar="DIR|FILE|-")
+@documents.source_option(metavar="DIR|FILE|-")
 @connection.online
 def command(addr: str | None, source: str) -> None:
     found = documents.read_all(source)

@@ -22,6 +22,7 @@ _file = click.option(
     envvar="HEROCTL_CONFIG",
     default=DEFAULT_CONFIG_FILE,
     show_default=True,
+    help="The node's server.yaml (HEROCTL_CONFIG).",
 )
 
 

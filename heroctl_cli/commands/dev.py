@@ -23,7 +23,7 @@ def _default_folder() -> Path:
 
 
 @click.command("dev", help="Run several real nodes on this machine until Ctrl-C, to play with.")
-@click.option("--nodes", type=click.IntRange(1, 5), default=3, show_default=True)
+@click.option("--nodes", type=click.IntRange(1, 5), default=3, show_default=True, help="How many.")
 @click.option(
     "--data-dir",
     type=click.Path(path_type=Path),

@@ -30,7 +30,9 @@ def _list(addr: str | None, prefix: str) -> None:
 
 @click.command("get", help="The samples of a series, oldest first.")
 @click.argument("series")
-@click.option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE")
+@click.option(
+    "-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only series that have it."
+)
 @click.option("--since", metavar="TIME", help="Only samples from this time on (RFC 3339).")
 @connection.online
 def _get(addr: str | None, series: str, labels: tuple[str, ...], since: str | None) -> None:
@@ -51,7 +53,7 @@ def _get(addr: str | None, series: str, labels: tuple[str, ...], since: str | No
 
 
 @click.command("put", help="Add samples from a file; - is stdin.")
-@click.option("-f", "--file", "source", required=True, metavar="FILE|-")
+@documents.source_option(metavar="FILE|-")
 @connection.online
 def _put(addr: str | None, source: str) -> None:
     found = documents.read_all(source, kind="metrics")

@@ -33,6 +33,7 @@ _log = logging.getLogger("heroctl.server")
     envvar="HEROCTL_CONFIG",
     default=DEFAULT_CONFIG_FILE,
     show_default=True,
+    help="The node's server.yaml (HEROCTL_CONFIG).",
 )
 @click.option("--bootstrap", is_flag=True, help="A lone node with an empty folder: a new cluster.")
 def command(path: Path, *, bootstrap: bool) -> None:

@@ -40,13 +40,21 @@ def test_help_loads_click_and_the_standard_library_only() -> None:
 
 @pytest.mark.parametrize("name", sorted(main.COMMANDS))
 def test_every_command_of_the_table_exists_and_explains_itself(name: str) -> None:
-    """The table of names and the modules agree, and every option and argument has its help."""
+    """The table of names and the modules agree, and every command and option has its help."""
     module, summary = main.COMMANDS[name]
     command = importlib.import_module(f"heroctl_cli.commands.{module}").command
     assert isinstance(command, click.Command) and command.name == name
     assert summary.endswith(".")
-    commands = list(command.commands.values()) if isinstance(command, click.Group) else [command]
-    assert all(each.help for each in commands)
+    for each in _with_all_below(command):
+        assert each.help and each.help.endswith("."), each.name
+        for parameter in each.params:
+            if isinstance(parameter, click.Option):
+                assert parameter.help and parameter.help.endswith("."), (name, parameter.opts)
+
+
+def _with_all_below(command: click.Command) -> list[click.Command]:
+    below = command.commands.values() if isinstance(command, click.Group) else []
+    return [command, *(found for each in below for found in _with_all_below(each))]
 
 
 def test_the_exit_codes_are_those_of_the_documents() -> None:
@@ -66,6 +74,8 @@ def test_the_exit_codes_are_those_of_the_documents() -> None:
     ("words", "said"),
     [
         (["jobs"], "no such command 'jobs'"),
+        ([], "error: a command is missing; allowed: acl, apply, cluster, config, dev"),
+        (["acl", "policy"], "error: a command is missing; allowed: delete, get, list, put\nhint"),
         (["job", "get"], "missing argument 'NAME'"),
         (["job", "put"], "missing option '-f'"),
         (["version", "-o", "xml"], "'xml' is not one of"),
