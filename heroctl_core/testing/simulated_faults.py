@@ -158,7 +158,8 @@ class Faults:
         """One sync that takes longer than an election."""
         if up := self._up():
             host = self.world.rng.choice(up)
-            host.clock.busy_until_s = self.world.now_s + self.world.rng.uniform(0.5, 3.0)
+            host.clock.lag_s += self.world.rng.uniform(0.5, 3.0)
+            host.clock.end_turn()
             self.world.stats["stalls"] += 1
 
     def _join(self) -> None:

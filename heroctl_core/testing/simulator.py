@@ -60,6 +60,12 @@ class VirtualClock:
     def time_ms(self) -> int:
         return START_MS + int(self.now_s * 1000) + self.skew_ms
 
+    @property
+    def busy(self) -> bool:
+        """Whether the last turn still goes on; less than a step of the world does not count, or a
+        node that gets a frame in each step would never come to its turn."""
+        return self.busy_until_s > self.world.now_s + TURN_S
+
     def end_turn(self) -> None:
         """What the turn took keeps the node from doing anything else meanwhile."""
         self.busy_until_s, self.lag_s = self.now_s, 0.0
@@ -232,14 +238,13 @@ class World:
             host = self.hosts.get(arrival.target)
             if host is None or host.node is None or host.boots != arrival.boots:
                 continue
-            if host.clock.busy_until_s > self.now_s:
+            if host.clock.busy:
                 self.network.postpone(arrival, host.clock.busy_until_s)
                 continue
             host.wakes_s = self.now_s
             self.act(host, lambda n, a=arrival: self._receive(n, a.source, a.frame))  # type: ignore[misc]
         for host in list(self.hosts.values()):
-            due_s = max(host.wakes_s, host.clock.busy_until_s)
-            if host.node is not None and self.now_s >= due_s:
+            if host.node is not None and self.now_s >= host.wakes_s and not host.clock.busy:
                 self.act(host, lambda node, host=host: self._turn(node, host))  # type: ignore[misc]
         self.invariants.check(self.nodes)
         self.clients.go_on(self.nodes, self.now_s, SLACK_S, give_up=self.calm)
