@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections import Counter
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from heroctl_core.catalogue.documents import parse
 from heroctl_core.config.documents import values_of
+from heroctl_core.testing.memory_node import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 MAKE_METRICS = ROOT / "scripts" / "make_metrics.py"
@@ -38,9 +40,9 @@ def metrics() -> list[dict[str, Any]]:
     return [json.loads(line) for line in made(seed="1").splitlines() if line != "---"]
 
 
-def made(*, seed: str) -> str:
+def made(*, seed: str, end: str = END) -> str:
     """The text that scripts/make_metrics.py prints in an interpreter with that hash seed."""
-    command = [sys.executable, str(MAKE_METRICS), "--end", END]
+    command = [sys.executable, str(MAKE_METRICS), "--end", end]
     return subprocess.check_output(command, text=True, env={"PYTHONHASHSEED": seed})
 
 
@@ -53,13 +55,22 @@ def test_it_has_what_the_guide_counts(catalogue: dict[str, list[dict[str, Any]]]
     assert counts["token"] == 5
 
 
-def test_a_node_takes_every_document(
-    catalogue: dict[str, list[dict[str, Any]]], metrics: list[dict[str, Any]]
-) -> None:
-    """Each document, the generated ones too, passes the checks of the node that writes it."""
-    now_ms = round(datetime.fromisoformat(END).timestamp() * 1000)
-    every = [document for rows in (*catalogue.values(), metrics) for document in rows]
-    assert len(parse(every, now_ms=now_ms)) == 47 + 23 + 6 + 5 + 9 + 4 + 12 * 7
+def test_a_node_takes_every_document(tmp_path: Path, metrics: list[dict[str, Any]]) -> None:
+    """All files and the generated metrics, in one call, through command line and API."""
+    folder = tmp_path / "catalogue"
+    shutil.copytree(ROOT / "examples" / "catalogue", folder)
+    now = datetime.now(UTC).replace(minute=0, second=0)
+    (folder / "metrics.yaml").write_text(made(seed="1", end=f"{now:%Y-%m-%dT%H:%M:%SZ}"))
+    with serve(tmp_path) as served:
+        heroctl = [sys.executable, "-m", "heroctl_cli", "apply", "-o", "json", "-f", str(folder)]
+        environment = {**os.environ, "HEROCTL_DATA_DIR": str(tmp_path)}
+        told = json.loads(subprocess.check_output(heroctl, text=True, env=environment))
+        rules = [rule for policy in served.node.acl.list_policies() for rule in policy.rules]
+    assert len(rules) == 12
+    assert told["applied"] == {
+        "node": 4, "policy": 6, "token": 5, "job": 47, "secret": 23, "ingress": 9,
+        "metrics": len(metrics),
+    }  # fmt: skip
 
 
 def test_names_are_unique(catalogue: dict[str, list[dict[str, Any]]]) -> None:
