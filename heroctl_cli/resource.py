@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from heroctl_core.client import Client
-from heroctl_core.errors import UsageError
+from heroctl_core.errors import HeroctlError, UsageError
 
 from . import connection, documents, output
 
@@ -74,15 +74,36 @@ def _put(kind: str) -> click.Command:
         if expect is not None and len(found) != 1:
             raise UsageError(f"--expect goes with one document, {source} has {len(found)}")
         with connection.connect(addr) as client:
-            written = [put(client, document, expect=expect) for document in found]
-        output.emit(written, text=lambda: _tell(written))
+            put_all(client, found, _tell, expect=expect)
 
     return run
 
 
-def put(
-    client: Client, document: documents.Document, *, expect: int | None = None
-) -> dict[str, Any]:
+def put_all(
+    client: Client,
+    found: Sequence[documents.Document],
+    tell: Callable[[list[dict[str, Any]]], None],
+    *,
+    expect: int | None = None,
+) -> None:
+    """Writes documents up to the first that is refused, whose error says which it was.
+
+    `tell` gets what was written also then: it may be a new token, which is never shown again.
+    """
+    written: list[dict[str, Any]] = []
+    try:
+        for document in found:
+            written.append(_written(client, document, expect=expect))
+    except HeroctlError as error:
+        if len(found) > 1:
+            error.message = f"{document}: {error.message} ({len(written)} documents applied)"
+        raise
+    finally:
+        if written:
+            tell(written)
+
+
+def _written(client: Client, document: documents.Document, *, expect: int | None) -> dict[str, Any]:
     """Writes one document: its kind, name and revision; a new token also has its secret."""
     if document.kind == "metrics":
         path, method = documents.collection(document.kind), "POST"
@@ -95,11 +116,14 @@ def put(
 
 
 def _tell(written: list[dict[str, Any]]) -> None:
-    for item in written:
-        click.echo(f"{item['kind']} {item['name']}: revision {item['revision']}")
-        if "token" in item:
-            click.echo(f"token: {item['token']}")
-            output.say("the token is shown this once only: keep it now")
+    def text() -> None:
+        for item in written:
+            click.echo(f"{item['kind']} {item['name']}: revision {item['revision']}")
+            if "token" in item:
+                click.echo(f"token: {item['token']}")
+                output.say("the token is shown this once only: keep it now")
+
+    output.emit(written, text=text)
 
 
 def _delete(kind: str) -> click.Command:

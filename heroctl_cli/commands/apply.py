@@ -7,11 +7,8 @@ from typing import Any
 
 import click
 
-from heroctl_core.client import Client
-from heroctl_core.errors import HeroctlError
-
 from .. import connection, documents, output
-from ..resource import put
+from ..resource import put_all
 
 
 @click.command("apply", help="Put every document of a file or folder; - is stdin.")
@@ -20,31 +17,20 @@ from ..resource import put
 def command(addr: str | None, source: str) -> None:
     found = documents.read_all(source)
     with connection.connect(addr) as client:
-        result = _apply(client, found)
+        put_all(client, sorted(found, key=lambda d: documents.KINDS.index(d.kind)), _tell)
+
+
+def _tell(written: list[dict[str, Any]]) -> None:
+    """Counts by kind, and the new tokens by name."""
+    applied = Counter(item["kind"] for item in written)
+    tokens = {item["name"]: item["token"] for item in written if "token" in item}
 
     def text() -> None:
-        for name, token in result["tokens"].items():
+        for name, token in tokens.items():
             click.echo(f"token {name}: {token}")
-        counts = [_count(kind, result["applied"][kind]) for kind in result["applied"]]
-        click.echo(f"applied: {', '.join(counts) or 'nothing new'}")
+        click.echo(f"applied: {', '.join(_count(*item) for item in applied.items())}")
 
-    output.emit(result, text=text)
-
-
-def _apply(client: Client, found: list[documents.Document]) -> dict[str, Any]:
-    """Counts by kind, and the new tokens by name. Stops at the first refusal and says where."""
-    applied: Counter[str] = Counter()
-    tokens: dict[str, str] = {}
-    for document in sorted(found, key=lambda d: documents.KINDS.index(d.kind)):
-        try:
-            written = put(client, document)
-        except HeroctlError as error:
-            error.message = f"{document}: {error.message} ({applied.total()} documents applied)"
-            raise
-        applied[document.kind] += 1
-        if "token" in written:
-            tokens[document.name] = written["token"]
-    return {"applied": dict(applied), "tokens": tokens}
+    output.emit({"applied": dict(applied), "tokens": tokens}, text=text)
 
 
 def _count(kind: str, number: int) -> str:

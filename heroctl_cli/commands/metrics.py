@@ -9,7 +9,7 @@ import click
 from heroctl_core.errors import UsageError
 
 from .. import connection, documents, output
-from ..resource import all_items, put
+from ..resource import all_items, put_all
 
 
 @click.command("list", help="All series, with how many samples they have.")
@@ -58,8 +58,10 @@ def _get(addr: str | None, series: str, labels: tuple[str, ...], since: str | No
 def _put(addr: str | None, source: str) -> None:
     found = documents.read_all(source, kind="metrics")
     with connection.connect(addr) as client:
-        written = [put(client, document) for document in found]
+        put_all(client, found, _tell)
 
+
+def _tell(written: list[dict[str, Any]]) -> None:
     def text() -> None:
         for item in written:
             click.echo(f"{item['name']}: {item['samples']} samples, revision {item['revision']}")

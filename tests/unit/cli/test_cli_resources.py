@@ -167,6 +167,24 @@ def test_apply_says_which_document_was_refused(cli: Callable[..., Any], served: 
     assert [job.name for job in served.node.jobs.list()] == ["web"]
 
 
+@pytest.mark.parametrize("words", [["apply"], ["acl", "token", "put"]])
+def test_what_was_written_before_a_refusal_is_told(
+    cli: Callable[..., Any], served: ServedNode, words: list[str]
+) -> None:
+    """A new token is shown once: it must not get lost when the document behind it is refused."""
+    served.node.acl.put_policy("p", [{"resource": "job", "name": "*", "actions": ["read"]}])
+    text = "".join(
+        f"---\nkind: token\nname: {name}\npolicies: [{policy}]\n"
+        for name, policy in (("a", "p"), ("b", "none"), ("c", "p"))
+    )
+    done = cli(*words, "-f", "-", "-o", "json", stdin=text)
+    assert done.code == 2
+    assert "stdin: token b: " in done.err and "(1 documents applied)" in done.err
+    (token,) = re.findall(r"heroctl_\w+_[\w-]+", done.out)
+    assert served.node.acl.authenticate(token).name == "a"
+    json.loads(done.out)
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
