@@ -1,7 +1,7 @@
 """The durable Raft log of one node: append-only segments, one frame and one fdatasync for a sync.
 
 Used by one thread only, the engine's. Knows nothing of pysyncobj, dumps or the data folder.
-docs/decisions and the design say why this is no database: silent loss behind a flipped bit.
+docs/engine.md says why this is no database: silent loss behind a flipped bit.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class MemoryLifecycle:
     def force_bootstrap(self, archive: Path, options: RestoreOptions) -> MemoryReport:
         """The report of a bootstrap that changed nothing."""
         if _has_quorum(self.replicator):
-            raise RecoveryError("this node has a quorum", hint="use snapshot restore --online")
+            raise RecoveryError("this node has a quorum", hint="nothing has to be forced")
         report = MemoryReport(sha256(archive.read_bytes()).hexdigest(), options)
         self.reports.append(report)
         return report

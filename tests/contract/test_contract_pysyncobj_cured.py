@@ -1,6 +1,6 @@
 """What our engine does where stock pysyncobj loses entries, members or dumps.
 
-Stories for the safety rows 0 to 6 of docs/engine-defects.md; rows 7 to 13 are in
+Stories for the safety rows 0 to 6 of docs/engine.md; rows 7 to 13 are in
 test_contract_pysyncobj_cured_votes.py, the stock side is in test_contract_pysyncobj_stock.py.
 """
 

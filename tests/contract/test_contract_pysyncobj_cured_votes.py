@@ -1,6 +1,6 @@
 """What our engine does where stock pysyncobj counts votes, commits or answers that it should not.
 
-Stories for the safety rows 7 to 13 of docs/engine-defects.md; rows 0 to 6 are in
+Stories for the safety rows 7 to 13 of docs/engine.md; rows 0 to 6 are in
 test_contract_pysyncobj_cured.py, the stock side is in test_contract_pysyncobj_stock.py.
 """
 
