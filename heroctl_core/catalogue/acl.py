@@ -16,7 +16,6 @@ from hashlib import sha256
 from typing import Any, Final
 
 from ..clock import Clock, rfc3339
-from ..codec import unpack
 from ..errors import CommandRejected
 from ..state.acl import POLICY_PREFIX, TOKEN_PREFIX
 from ..state.commands import DeletePolicy, DeleteToken, PutPolicy, PutToken
@@ -288,11 +287,6 @@ def accessor_of(name: str) -> str:
 def token_text(accessor: str, secret: bytes) -> str:
     """What a user keeps and sends as bearer token."""
     return f"heroctl_{accessor}_{base64.urlsafe_b64encode(secret).decode().rstrip('=')}"
-
-
-def policy_of_row(name: str, row: bytes) -> Policy:
-    """The policy in a row; for those who count rules."""
-    return _policy(name, unpack(row))
 
 
 def _bootstrapped() -> CommandRejected:

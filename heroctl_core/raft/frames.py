@@ -19,7 +19,6 @@ MAGIC: Final = b"\xf1HCf"
 _HEAD: Final = struct.Struct(">4sIQI")
 _U32: Final = struct.Struct(">I")
 _HEAD_BYTES: Final = _HEAD.size + _U32.size
-FRAME_OVERHEAD: Final = _HEAD_BYTES + _U32.size
 
 
 @dataclass(frozen=True, slots=True)

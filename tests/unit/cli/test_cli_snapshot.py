@@ -12,6 +12,9 @@ from typing import Any
 
 import pytest
 
+from heroctl_cli.commands import snapshot
+from heroctl_core.client import Received
+from heroctl_core.errors import Damaged
 from heroctl_core.snapshot.archive import open_archive
 from heroctl_core.testing.memory_node import KEY, ServedNode
 
@@ -117,6 +120,18 @@ def test_without_a_quorum_a_snapshot_is_saved_with_a_warning(
     done = cli("snapshot", "save", tmp_path / "s")
     assert done.code == 0 and "no quorum" in done.err and THREE_LINES.fullmatch(done.out)
     assert json.loads(cli("snapshot", "inspect", tmp_path / "s", "-o", "json").out)["stale"] is True
+
+
+def test_another_file_than_the_node_sent_is_refused(
+    cli: Callable[..., Any], filled: ServedNode, tmp_path: Path
+) -> None:
+    """Whole, but not the bytes whose digest came with them: the disk here has put in others."""
+    path = tmp_path / "s"
+    told = json.loads(cli("snapshot", "save", path, "-o", "json").out)
+    with path.open("rb") as file:
+        snapshot._check(Received(told["size_bytes"], told["sha256"], {}), file.fileno())
+        with pytest.raises(Damaged, match="the node sent 0000"):
+            snapshot._check(Received(told["size_bytes"], "00" * 32, {}), file.fileno())
 
 
 def test_inspect_needs_no_key(cli: Callable[..., Any], filled: ServedNode, tmp_path: Path) -> None:
