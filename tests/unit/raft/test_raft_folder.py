@@ -8,7 +8,9 @@ import shutil
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -23,6 +25,10 @@ from heroctl_core.errors import (
 )
 from heroctl_core.raft import folder as folder_module
 from heroctl_core.raft.folder import DataFolder
+from heroctl_core.raft.port import Generation
+
+if TYPE_CHECKING:
+    from conftest import Names
 
 ME = {"a" * 32: ("node-1", "127.0.0.1:7101")}
 DAY_S = 24 * 3600
@@ -277,6 +283,18 @@ def test_quarantine_makes_a_new_member(tmp_path: Path) -> None:
     again.close()
 
 
+def test_names_are_durable_before_current_changes(tmp_path: Path, names: Names) -> None:
+    """Whatever a power cut undoes, CURRENT never names a generation that is not there, and is
+    never gone while its generation is still in place."""
+    folder = opened(tmp_path / "data")
+    names.unsynced.clear()
+    folder.found("prod", ME)
+    folder.quarantine_generation()
+    assert names.at_current == [set(), set()]
+    assert names.unsynced == set()
+    folder.close()
+
+
 def test_quarantine_never_overwrites(tmp_path: Path) -> None:
     """A second generation of the same name gets the next counter."""
     folder = founded(tmp_path / "data")
@@ -346,6 +364,23 @@ def test_marks_are_durable_and_can_be_cleared(tmp_path: Path) -> None:
     last = reopened(again)
     assert last.mark("frozen") is None
     last.close()
+
+
+def test_a_mark_of_another_generation_does_not_count(tmp_path: Path) -> None:
+    """A folder that was restored beside a frozen or contested node is neither."""
+    folder = founded(tmp_path / "data")
+    for name in ("frozen", "contested"):
+        folder.set_mark(name, {"reason": "then"})
+    header = folder.header
+    assert header is not None
+    later = replace(header, lineage=(*header.lineage, Generation(2, "later")))
+    path = folder.generations / later.folder_name
+    path.mkdir()
+    folder.write_header(path, later)
+    folder.make_current(later)
+    again = reopened(folder)
+    assert (again.mark("frozen"), again.mark("contested")) == (None, None)
+    again.close()
 
 
 def test_suspect_folder_waits_for_a_reboot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

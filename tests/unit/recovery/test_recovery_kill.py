@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from stopped_nodes import CLUSTER, T0, StoppedNode, copy_node, life_after_the_snapshot, rows
@@ -16,6 +17,9 @@ from heroctl_core.offline import Options, Peer
 from heroctl_core.raft.folder import DataFolder
 from heroctl_core.recovery.restore import STEPS
 from heroctl_core.testing.clock import ManualClock
+
+if TYPE_CHECKING:
+    from conftest import Names
 
 FORCED = Options(force_bootstrap=True)
 
@@ -138,33 +142,13 @@ def dying_restore(path: Path, at: int) -> None:
 
 
 def test_every_new_name_is_durable_before_the_switch(
-    tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, prepared: Path, names: Names
 ) -> None:
     """A power cut may undo a rename until its folder is synced. None is left to be undone when
     CURRENT comes to name the new generation."""
     path = tmp_path / "copy"
     copy_node(prepared, path)
-    unsynced: set[Path] = set()
-    at_switch: list[set[Path]] = []
-
-    def naming(real: Callable[..., object], target: int) -> Callable[..., object]:
-        def call(*args: str | Path, **more: object) -> object:
-            name = Path(args[target]).absolute()
-            if name.name == "CURRENT":
-                at_switch.append(set(unsynced))
-            done = real(*args, **more)
-            unsynced.add(name.parent)
-            return done
-
-        return call
-
-    def fsync(fd: int, real: Callable[[int], None] = os.fsync) -> None:
-        real(fd)
-        unsynced.discard(Path(f"/proc/self/fd/{fd}").readlink())
-
-    for name, target in (("rename", 1), ("replace", 1), ("link", 1), ("mkdir", 0)):
-        monkeypatch.setattr(os, name, naming(getattr(os, name), target))
-    monkeypatch.setattr(os, "fsync", fsync)
+    names.unsynced.clear()
     restore(path)
-    assert at_switch == [set()]
-    assert unsynced == set()
+    assert names.at_current == [set()]
+    assert names.unsynced == set()
