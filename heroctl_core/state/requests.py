@@ -2,8 +2,9 @@
 
 Bounded by limits.REQUEST_IDS and REQUEST_AGE_MS. What the table dropped it must be able to
 refuse: `horizon_ms` is the newest stamp that was dropped, and a request stamped at or before it is
-expired (Raft thesis 6.3). A stamp ahead of the state's time counts as that time, so that one
-proposer's wrong clock cannot expire the requests of all others.
+expired (Raft thesis 6.3). An id that was stamped ahead of the state's time stays until its own
+stamp is old; when too many others crowd it out, it moves the horizon no further than that time, so
+that one proposer's wrong clock cannot expire the requests of all others.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class Requests:
             outcome.revision if type(outcome) is Applied else outcome  # type: ignore[assignment]
         )
         self._ids.append(request_id)
-        self._stamps.append(min(request_ms, now_ms))
+        self._stamps.append(request_ms)
         oldest = now_ms - limits.REQUEST_AGE_MS
         while len(self._ids) > limits.REQUEST_IDS or self._stamps[0] < oldest:
             del self._outcomes[self._ids.popleft()]
-            self.horizon_ms = max(self.horizon_ms, self._stamps.popleft())
+            self.horizon_ms = max(self.horizon_ms, min(self._stamps.popleft(), now_ms))
 
     def copy(self) -> Requests:
         """The same table, for a dump that is written elsewhere."""

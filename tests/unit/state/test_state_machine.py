@@ -157,15 +157,30 @@ def test_an_id_that_was_crowded_out_is_refused() -> None:
     assert not table.is_expired(NOW_MS + 1, NOW_MS + limits.REQUEST_IDS)
 
 
+def test_a_request_stamped_ahead_is_applied_once_however_late_its_retry_comes() -> None:
+    """It is kept until its own stamp is old, and then refused."""
+    driver = Driver()
+    hour_ms = 3_600_000
+    assert driver.send(put(), request_id=1, ago_ms=-hour_ms) == Applied(1)
+    for later_ms in (limits.REQUEST_AGE_MS + 1, hour_ms):
+        driver.now_ms = NOW_MS + later_ms
+        driver.send(put("other"))
+        assert driver.send(put(), request_id=1, ago_ms=later_ms - hour_ms) == Applied(1)
+    driver.now_ms = NOW_MS + hour_ms + limits.REQUEST_AGE_MS + 1
+    driver.send(put("other"))
+    late = driver.send(put(), request_id=1, ago_ms=limits.REQUEST_AGE_MS + 1)
+    assert isinstance(late, Rejected) and late.reason == "request_expired"
+
+
 def test_a_clock_ahead_does_not_expire_the_requests_of_others() -> None:
-    """A stamp from the future counts as now when it is dropped."""
+    """A stamp from the future that others crowd out moves the horizon only to the present."""
     table = Requests()
     table.record(b"a" * 16, NOW_MS + 3_600_000, NOW_MS, Applied(1))
-    later_ms = NOW_MS + limits.REQUEST_AGE_MS + 1
-    table.record(b"b" * 16, later_ms, later_ms, Applied(2))
-    assert len(table) == 1
-    assert table.horizon_ms == NOW_MS
-    assert not table.is_expired(later_ms, later_ms)
+    for i in range(limits.REQUEST_IDS):
+        table.record(i.to_bytes(16), NOW_MS + 1, NOW_MS + 1, Applied(2 + i))
+    assert len(table) == limits.REQUEST_IDS
+    assert table.horizon_ms == NOW_MS + 1
+    assert not table.is_expired(NOW_MS + 2, NOW_MS + 2)
 
 
 def test_an_expired_request_is_not_kept() -> None:
