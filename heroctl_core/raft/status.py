@@ -76,7 +76,9 @@ def _mode(node: RaftNode | None) -> Mode:
     voters = node.configuration.voters
     if node.leading:
         recent = node.replication.recently(node.clock.monotonic_s(), node.timing.election_timeout_s)
-        return Mode.NORMAL if voters <= recent | {node.member_id} else Mode.DEGRADED
+        # Not connected is known at once, silent only after a while.
+        present = recent & node.connected
+        return Mode.NORMAL if voters <= present | {node.member_id} else Mode.DEGRADED
     return Mode.NORMAL if voters <= node.connected | {node.member_id} else Mode.DEGRADED
 
 

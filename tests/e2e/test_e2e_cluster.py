@@ -15,6 +15,7 @@ from heroctl_core.control_plane import ControlPlane
 from heroctl_core.crypto.keys import generate_key_file, load_key_file
 from heroctl_core.errors import CommandRejected, NodeFault, NotApplied, OutcomeUnknown, ReadOnly
 from heroctl_core.raft.port import Mode
+from heroctl_core.server.port import Status
 from heroctl_core.snapshot.archive import open_archive
 
 
@@ -91,6 +92,20 @@ def test_the_others_go_on_without_the_leader(three: ThreeNodes) -> None:
     everywhere = names(three)
     assert everywhere[old] == ["after", *sorted(f"before-{n}" for n in range(20))]
     assert len({tuple(found) for found in everywhere.values()}) == 1
+
+
+def test_a_voter_that_is_gone_is_never_normal(three: ThreeNodes) -> None:
+    """One look says both: the leader sees the closed connection, and is DEGRADED from then on."""
+    leader = three.leader()
+    plane = three.nodes[leader]
+    wait(lambda: plane.status().mode is Mode.NORMAL)
+    three.stop(next(name for name in three.nodes if name != leader))
+
+    def without_it() -> Status | None:
+        look = plane.status()
+        return None if all(member.connected for member in look.raft.members) else look
+
+    assert wait(without_it).mode is Mode.DEGRADED
 
 
 def test_without_a_majority_the_last_node_is_read_only(three: ThreeNodes) -> None:
