@@ -175,7 +175,8 @@ def test_a_peer_that_said_hello_may_be_silent(make: Make) -> None:
 
 def test_many_strangers_do_not_keep_a_member_out(make: Make) -> None:
     """Connections without a hello are bounded: the oldest makes room, and a peer gets through."""
-    one, two = make(hello("a")), make(hello("b"))
+    # On this clock nobody is ever silent for too long: only the bound can end a stranger.
+    one, two = make(hello("a"), ManualClock()), make(hello("b"))
     strangers = []
     for _ in range(300):
         strangers.append(Raw(one))
