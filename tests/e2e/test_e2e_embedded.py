@@ -24,6 +24,7 @@ from heroctl_core.errors import (
     NodeFault,
     NoKey,
     OutcomeUnknown,
+    RecoveryError,
     WrongKey,
 )
 from heroctl_core.raft.disk import Disk
@@ -332,6 +333,16 @@ def test_what_a_call_raises_goes_to_its_caller(tmp_path: Path) -> None:
 
         with pytest.raises(LookupError, match="of the caller"):
             plane._runtime.call(fail).result(DEADLINE_S)
+        plane.jobs.put("web", {})
+
+
+def test_a_node_whose_quorum_came_back_is_not_frozen(tmp_path: Path) -> None:
+    """Who asks for a forced bootstrap looked a moment ago; what counts is the engine's own look."""
+    with ControlPlane.open(data_dir=tmp_path) as plane:
+        runtime = plane._runtime
+        with pytest.raises(RecoveryError, match="has a quorum again"):
+            runtime.call(lambda: runtime.freeze("a forced bootstrap")).result()
+        assert not (tmp_path / "frozen.json").exists()
         plane.jobs.put("web", {})
 
 

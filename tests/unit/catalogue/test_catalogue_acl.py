@@ -173,6 +173,34 @@ def test_a_list_shows_what_the_actor_may_see(catalogue: Catalogue) -> None:
         catalogue.secrets.get("db", actor=lister)
 
 
+@pytest.mark.parametrize(
+    "resource", ["job", "secret", "ingress", "node", "metrics", "policy", "token"]
+)
+def test_every_list_leaves_out_what_may_not_be_seen(
+    catalogue: Catalogue, clock: ManualClock, resource: str
+) -> None:
+    """A list is a way to read, whatever the kind is; a deny of one name holds there too."""
+    c = catalogue
+    c.jobs.put("used", {})
+    for name in ("hidden", "shown"):
+        c.jobs.put(name, {})
+        c.secrets.put(name, b"x")
+        c.ingress.put(name, host=f"{name}.example.org", job="used", port=80)
+        c.nodes.put(name, address="a")
+        c.metrics.append(name, [(clock.time_ms(), 1.0)])
+        c.acl.put_policy(name, [])
+        c.acl.put_token(name, [])
+    right = "acl" if resource in ("policy", "token") else resource
+    reader = actor(Rule(right, "*", ("list", "read")), Rule(right, "hidden", ("*",), "deny"))
+    lists: dict[str, Any] = {
+        "job": c.jobs.list, "secret": c.secrets.list, "ingress": c.ingress.list,
+        "node": c.nodes.list, "metrics": c.metrics.list,
+        "policy": c.acl.list_policies, "token": c.acl.list_tokens,
+    }  # fmt: skip
+    shown = {getattr(item, "name", None) or item.series for item in lists[resource](actor=reader)}
+    assert shown - {"used"} == {"shown"}
+
+
 def test_a_policy_comes_back(catalogue: Catalogue) -> None:
     """Rules as values or as maps; effect is allow when it is not said."""
     rules = [

@@ -23,7 +23,9 @@ from stopped_nodes import (
 )
 
 from heroctl_core import offline
+from heroctl_core.backup import save
 from heroctl_core.crypto.keys import generate_key_file, load_key_file
+from heroctl_core.crypto.sealed import Keyring
 from heroctl_core.errors import (
     Busy,
     Damaged,
@@ -38,6 +40,7 @@ from heroctl_core.raft.folder import DataFolder
 from heroctl_core.raft.log import Log
 from heroctl_core.raft.membership import MemberSpec
 from heroctl_core.recovery.restore import STEPS, shown_plan
+from heroctl_core.state.commands import PutSecret
 from heroctl_core.testing.clock import ManualClock
 
 PLAIN = Options()
@@ -360,6 +363,20 @@ def test_damaged_archive(node: StoppedNode, archive: Path, at: float) -> None:
     archive.write_bytes(data)
     before = files_of(node.path)
     with pytest.raises((Damaged, NotAnArchive)):
+        restore(archive, node.local())
+    assert files_of(node.path) == before
+
+
+def test_a_secret_that_the_archives_keyring_does_not_open(
+    node: StoppedNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Found before anything is changed, also in the archive of a program that did not look."""
+    foreign = Keyring.create().seal("foreign", b"x")
+    node.write(PutSecret("foreign", foreign, {}, None))
+    monkeypatch.setattr(save, "_opens", lambda _keyring: lambda _name, _row: None)
+    archive = node.save(tmp_path / "snap.tar.gz")
+    before = files_of(node.path)
+    with pytest.raises(WrongKey, match="secret foreign"):
         restore(archive, node.local())
     assert files_of(node.path) == before
 
