@@ -130,6 +130,10 @@ def _decide_superseded(situation: Situation, newer: Hello) -> Step:
         return Step(Do.SUSPEND, newer)
     if situation.since_quorum_s < OLD_QUORUM_S:
         return WAIT
+    if situation.open_questions and situation.since_start_s < QUESTIONS_S:
+        return WAIT  # one that we have not heard yet may be the other of twins
+    if any(not contains(newer.lineage, h.lineage) for h in _fresh(situation, Relation.NEWER)):
+        return WAIT  # of twins nobody is followed (rule 7)
     voters = situation.configuration.voters
     ours = _fresh(situation, Relation.PEER, Relation.ASIDE)
     if any(h.member_id in voters and not h.suspended for h in ours):

@@ -151,6 +151,8 @@ def aside(member_id: str) -> Hello:
     return hello(member_id, G1, suspended=True)
 
 
+TWIN, NEWEST = hello("y", G2_TWIN), hello("x", G3)
+
 LEAVING = {
     "a fresh process, alone": (situation(OLD_ASIDE, NEWER), Do.LEAVE),
     "every reachable voter stands aside too": (
@@ -172,6 +174,16 @@ LEAVING = {
     "in a quorum 29.9 s ago": (situation(OLD_ASIDE, NEWER, since_quorum_s=29.9), Do.WAIT),
     "in a quorum 30 s ago": (situation(OLD_ASIDE, NEWER, since_quorum_s=30.0), Do.LEAVE),
     "the newer one is gone": (situation(OLD_ASIDE, NEWER, age_s=3.1), Do.WAIT),
+    "two newer ones that fork": (situation(OLD_ASIDE, NEWER, TWIN), Do.WAIT),
+    "a newer one and its own parent": (situation(OLD_ASIDE, NEWER, NEWEST), Do.LEAVE),
+    "not all were heard yet": (
+        situation(OLD_ASIDE, NEWER, open_questions=True, since_start_s=4.9),
+        Do.WAIT,
+    ),
+    "not all can be heard": (
+        situation(OLD_ASIDE, NEWER, open_questions=True, since_start_s=5.0),
+        Do.LEAVE,
+    ),
     "nobody is there": (situation(OLD_ASIDE), Do.WAIT),
 }
 
