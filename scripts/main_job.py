@@ -207,6 +207,9 @@ def pid(node: LocalNode) -> int | None:
     return node.process.pid if node.process is not None else None
 
 
+PLAN = "cluster.json"  # a folder with it is of an earlier story
+
+
 def lock(folder: Path) -> IO[str]:
     """An open file whose lock keeps a second story out of the same folder."""
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -222,6 +225,8 @@ def lock(folder: Path) -> IO[str]:
 def tell(folder: Path, *, once: bool) -> None:
     """The whole story in a fresh `folder`; without `once` it ends with Ctrl-C only."""
     with lock(folder):
+        if folder.exists() and any(folder.iterdir()) and not (folder / PLAN).is_file():
+            raise StoryFailed(f"{short(folder)} has other files in it; give an empty or new folder")
         shutil.rmtree(folder, ignore_errors=True)
         with LocalCluster(folder, name=CLUSTER) as cluster:
             job = MainJob(cluster)
