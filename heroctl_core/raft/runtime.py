@@ -62,8 +62,7 @@ class Runtime:
         self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._node: RaftNode | None = None
         self._machine = StateMachine()  # while no node runs
-        self._look_s = 0.0
-        self._wait_s = 0.0
+        self._look_s = self._wait_s = 0.0
         self._stopping = False
         self._ended = False
         self._pid = os.getpid()

@@ -64,8 +64,10 @@ def test_network_file_systems_are_known() -> None:
 
 
 def test_a_local_disk_is_accepted(tmp_path: Path) -> None:
-    """The folder of the tests is on one."""
+    """The folder of the tests is on one, so a lock there is given and visible."""
     require_local_disk(tmp_path)
+    with lock_dir(tmp_path):
+        assert (tmp_path / "lock").read_text().startswith(f"{os.getpid()} ")
 
 
 def test_the_second_lock_names_the_first(tmp_path: Path) -> None:

@@ -122,7 +122,9 @@ def test_folder_of_somebody_else(tmp_path: Path) -> None:
 def test_empty_mount_point(tmp_path: Path) -> None:
     """What a new file system has in it is no reason to refuse."""
     (tmp_path / "lost+found").mkdir()
-    opened(tmp_path).close()
+    folder = opened(tmp_path)
+    assert folder.header is None and (tmp_path / "node.json").is_file()
+    folder.close()
 
 
 def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
@@ -262,7 +264,9 @@ def test_copied_folder_with_other_rights_opens(tmp_path: Path) -> None:
     folder = founded(tmp_path / "data")
     (folder.path / "node.json").chmod(0o644)
     (folder.generation_folder / "header.json").chmod(0o644)
-    reopened(folder).close()
+    again = reopened(folder)
+    assert (again.member_id, again.header) == (folder.member_id, folder.header)
+    again.close()
 
 
 # -- leaving
