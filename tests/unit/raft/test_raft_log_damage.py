@@ -61,9 +61,10 @@ def log_with_last_frame(folder: Path, size: int) -> tuple[Path, int, int]:
 
 def test_torn_at_every_byte(folder: Path) -> None:
     """However few bytes of the last frame arrived, it is cut off and all before it is there."""
-    path, start, end = log_with_last_frame(folder, 40)
+    path, start, _ = log_with_last_frame(folder, 40)
     whole = path.read_bytes()
-    for cut in range(start, end):
+    # The log's id is random, so the frame's CRC may end in zeros, which a cut cannot take away.
+    for cut in range(start, len(whole.rstrip(b"\0"))):
         path.write_bytes(whole[:cut] + bytes(len(whole) - cut))
         log = reopened(folder)
         assert log.last_index == 4, cut
