@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import click
 
+from heroctl_core.client import with_query
 from heroctl_core.errors import UsageError
 
 from .. import connection, documents, output
 from ..resource import all_items, put_all
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 @click.command("list", help="All series, with how many samples they have.")
@@ -28,20 +32,32 @@ def _list(addr: str | None, prefix: str) -> None:
     )
 
 
-@click.command("get", help="The samples of a series, oldest first.")
-@click.argument("series")
-@click.option(
-    "-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Only series that have it."
-)
-@click.option("--since", metavar="TIME", help="Only samples from this time on (RFC 3339).")
-@connection.online
-def _get(addr: str | None, series: str, labels: tuple[str, ...], since: str | None) -> None:
-    query: dict[str, Any] = {"since": since}
-    for label in labels:
+def _labels(function: F) -> F:
+    """Adds -l, which narrows the series of one name."""
+    return click.option(
+        "-l", "--label", "labels", multiple=True, metavar="KEY=VALUE",
+        help="Only series that have it.", callback=_label_query,
+    )(function)  # fmt: skip
+
+
+def _label_query(_: click.Context, __: click.Parameter, given: tuple[str, ...]) -> dict[str, str]:
+    """The labels as the API's query has them."""
+    query = {}
+    for label in given:
         key, equals, value = label.partition("=")
         if not equals:
             raise UsageError(f"--label {label!r}; allowed: KEY=VALUE")
         query[f"label.{key}"] = value
+    return query
+
+
+@click.command("get", help="The samples of a series, oldest first.")
+@click.argument("series")
+@_labels
+@click.option("--since", metavar="TIME", help="Only samples from this time on (RFC 3339).")
+@connection.online
+def _get(addr: str | None, series: str, labels: dict[str, str], since: str | None) -> None:
+    query: dict[str, Any] = {"since": since, **labels}
     with connection.connect(addr) as client:
         found = connection.read(client, documents.place("metrics", series), query).body
     rows = [
@@ -69,4 +85,21 @@ def _tell(written: list[dict[str, Any]]) -> None:
     output.emit(written, text=text)
 
 
-command = click.Group("metrics", help="Recent metric history.", commands=[_list, _get, _put])
+@click.command("delete", help="Delete the series of one name, all of them or those with labels.")
+@click.argument("series")
+@_labels
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@connection.online
+def _delete(addr: str | None, series: str, labels: dict[str, str], *, yes: bool) -> None:
+    shown = " ".join([series, *(key.removeprefix("label.") + f"={labels[key]}" for key in labels)])
+    output.confirm(f"delete metrics {shown}?", yes=yes)
+    with connection.connect(addr) as client:
+        path = with_query(documents.place("metrics", series), labels)
+        answer = client.write("DELETE", path)
+    result = {"kind": "metrics", "name": series, **answer.body}
+    output.emit(result, text=lambda: click.echo(f"metrics {shown}: deleted"))
+
+
+command = click.Group(
+    "metrics", help="Recent metric history.", commands=[_list, _get, _put, _delete]
+)

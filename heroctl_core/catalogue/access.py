@@ -113,6 +113,7 @@ _NEEDS: Final[dict[type[c.Command], tuple[str, str]]] = {
     c.AppendMetrics: ("write", "metrics"),
     c.ExpireMetrics: ("delete", "metrics"),
     c.PutKeyring: ("write", "operator"),
+    c.DeleteMetrics: ("delete", "metrics"),
 }
 
 
@@ -131,6 +132,8 @@ def check_command(actor: Actor, command: c.Command, token_name: str | None = Non
 def _names_of(command: c.Command, token_name: str | None) -> list[str]:
     if isinstance(command, c.AppendMetrics):
         return sorted({str(sample[0]) for sample in command.samples})
+    if isinstance(command, c.DeleteMetrics):
+        return [command.series]
     if isinstance(command, c.ExpireMetrics | c.PutKeyring):
         return ["*"]  # of no single row: only a rule for every name fits
     if isinstance(command, c.DeleteToken):

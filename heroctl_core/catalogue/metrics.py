@@ -1,4 +1,4 @@
-"""Metric history of seven days: append, query, list the series, expire."""
+"""Metric history of seven days: append, query, list the series, delete them, expire."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from .. import limits
 from ..codec import unpack
-from ..state.commands import AppendMetrics, ExpireMetrics
+from ..state.commands import AppendMetrics, DeleteMetrics, ExpireMetrics
 from ..state.metrics import BLOCK_MS, block_start_ms, samples_of, series_of
 from .access import OPERATOR, Actor
 from .reads import Consistency, Fields, Reader, check_limit, may_list
@@ -44,7 +44,7 @@ class MetricSeries:
 
 
 class Metrics:
-    """Appends, gets, lists and expires metric history. Any thread."""
+    """Appends, gets, lists, deletes and expires metric history. Any thread."""
 
     def __init__(self, writer: Writer, reader: Reader) -> None:
         self._writer = writer
@@ -124,6 +124,20 @@ class Metrics:
             summaries.values(), key=lambda each: (each.series, sorted(each.labels.items()))
         )
         return ordered[:limit]
+
+    def delete(
+        self,
+        series: str,
+        *,
+        labels: Mapping[str, str] | None = None,
+        request_id: bytes | None = None,
+        actor: Actor = OPERATOR,
+    ) -> Written:
+        """Drops the series of that name that have these labels; without labels all of that name.
+        CommandRejected not_found when there is none."""
+        actor.check("delete", "metrics", str(series))
+        command = DeleteMetrics(series, text_map(f"labels of {series}", labels))
+        return self._writer.write(command, actor, request_id)
 
     def expire(
         self,

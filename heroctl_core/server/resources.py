@@ -154,20 +154,33 @@ def list_metrics(node: Node, actor: Actor, call: Call) -> Reply:
 def get_metrics(node: Node, actor: Actor, call: Call) -> Reply:
     """The samples of a series, by labels; `label.KEY=VALUE` and `since` narrow them."""
     since = call.query.get("since")
-    labels = {
-        key.removeprefix("label."): value
-        for key, value in call.query.items()
-        if key.startswith("label.")
-    }
     found = node.metrics.get(
         call.names["name"],
-        labels=labels,
+        labels=_labels(call),
         start_ms=0 if since is None else documents.time_ms("since", since),
         consistency=call.consistency,
         actor=actor,
     )
     shown = [documents.series(each, with_samples=True) for each in found]
     return Reply({"kind": "metrics", "items": shown, "next": None}, stale=call.is_stale)
+
+
+def delete_metrics(node: Node, actor: Actor, call: Call) -> Reply:
+    """Drops the series of that name; `label.KEY=VALUE` narrows them."""
+    return _written(
+        node.metrics.delete(
+            call.names["name"], labels=_labels(call), request_id=call.request_id, actor=actor
+        )
+    )
+
+
+def _labels(call: Call) -> dict[str, str]:
+    """The labels that a query asks for."""
+    return {
+        key.removeprefix("label."): value
+        for key, value in call.query.items()
+        if key.startswith("label.")
+    }
 
 
 def put_metrics(node: Node, actor: Actor, call: Call) -> Reply:

@@ -187,6 +187,13 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route(
         "POST", "/v1/metrics", "metrics:write", resources.put_metrics, "Add samples to a series."
     ),
+    Route(
+        "DELETE",
+        "/v1/metrics/{name:.+}",
+        "metrics:delete",
+        resources.delete_metrics,
+        "Delete metric series.",
+    ),
     Route("GET", "/v1/status", "any", status, "How the cluster is."),
     Route("GET", "/livez", None, livez, "Whether the node is alive."),
     Route("GET", "/readyz", None, readyz, "Whether the node takes writes."),

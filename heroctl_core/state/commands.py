@@ -171,6 +171,14 @@ class PutKeyring:
     expect: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class DeleteMetrics:
+    """Drop every series of that name that has these labels."""
+
+    series: str
+    labels: dict[str, str]
+
+
 Command = (
     PutJob
     | DeleteJob
@@ -187,6 +195,7 @@ Command = (
     | AppendMetrics
     | ExpireMetrics
     | PutKeyring
+    | DeleteMetrics
 )
 
 KINDS: Final[dict[int, type[Command]]] = {
@@ -205,6 +214,7 @@ KINDS: Final[dict[int, type[Command]]] = {
     13: AppendMetrics,
     14: ExpireMetrics,
     15: PutKeyring,
+    16: DeleteMetrics,
 }
 _NUMBERS: Final = {command: number for number, command in KINDS.items()}
 FIELD_COUNTS: Final = {number: len(fields(command)) for number, command in KINDS.items()}

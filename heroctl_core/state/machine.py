@@ -39,6 +39,7 @@ _RULES: Final[dict[int, Callable[[Rows, list[Any]], None]]] = {
     13: metrics.append_metrics,
     14: metrics.expire_metrics,
     15: secrets.put_keyring,
+    16: metrics.delete_metrics,
 }
 
 

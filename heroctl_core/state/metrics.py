@@ -75,7 +75,32 @@ def expire_metrics(rows: Rows, body: list[Any]) -> None:
         for key in shard
         if block_start_ms(key) + BLOCK_MS <= before_ms
     ]
-    for key in ended:
+    _drop(rows, ended)
+
+
+def delete_metrics(rows: Rows, body: list[Any]) -> None:
+    """Drops every series of a name that has these labels: [series, labels]."""
+    series, labels = body
+    _check_series_name(series)
+    wanted = checked_labels("label", labels).items()
+    fits: dict[str, bool] = {}  # by series and labels: all blocks of one have the same labels
+    found = []
+    for shard in rows.tables["metrics"].shards:
+        for key in shard:
+            if key.startswith(f"{series}/"):
+                one = series_of(key)
+                if one not in fits:
+                    fits[one] = wanted <= decode_row("metrics", key, shard[key])["labels"].items()
+                if fits[one]:
+                    found.append(key)
+    if not found:
+        told = " with these labels" if labels else ""
+        raise Refused("not_found", f"metrics {series}{told} does not exist")
+    _drop(rows, found)
+
+
+def _drop(rows: Rows, keys: list[str]) -> None:
+    for key in keys:
         rows.delete("metrics", key)
         rows.series_blocks.drop(series_of(key))
 
@@ -101,8 +126,7 @@ def _sort_into_blocks(
     if type(item) is not list or len(item) != 3:
         raise Refused("invalid", "a sample is [series, labels, [[time_ms, value], ...]]")
     series, labels, values = item
-    if type(series) is not str or not _SERIES.fullmatch(series):
-        raise Refused("invalid", f"series {series!r} must be letters, digits, _ : . (up to 128)")
+    _check_series_name(series)
     labels = checked_labels("label", labels)
     size = len(pack(labels))
     if size > LABEL_BYTES:
@@ -114,6 +138,11 @@ def _sort_into_blocks(
         time_ms, value = _checked_sample(rows, series, pair)
         key = block_key(prefix, time_ms)
         blocks.setdefault(key, (series, labels, {}))[2][time_ms] = value
+
+
+def _check_series_name(series: object) -> None:
+    if type(series) is not str or not _SERIES.fullmatch(series):
+        raise Refused("invalid", f"series {series!r} must be letters, digits, _ : . (up to 128)")
 
 
 def _checked_sample(rows: Rows, series: str, pair: object) -> Sample:

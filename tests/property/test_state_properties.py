@@ -75,6 +75,7 @@ BODIES: dict[int, st.SearchStrategy[Any]] = {
     13: st.tuples(samples),
     14: st.tuples(times),
     15: st.tuples(st.binary(max_size=3), expects),
+    16: st.tuples(st.sampled_from(["cpu", "mem", "bad name"]), labels),
 }
 junk = st.recursive(
     st.none()

@@ -18,6 +18,7 @@ from heroctl_core.state.commands import (
     Command,
     DeleteIngress,
     DeleteJob,
+    DeleteMetrics,
     DeleteNode,
     DeletePolicy,
     DeleteSecret,
@@ -89,6 +90,7 @@ COMMANDS: list[tuple[Command, str, str, str]] = [
     (AppendMetrics([["cpu", {}, [[1, 1]]]]), "write", "metrics", "cpu"),
     (ExpireMetrics(1), "delete", "metrics", "*"),
     (PutKeyring(b"k"), "write", "operator", "*"),
+    (DeleteMetrics("cpu", {}), "delete", "metrics", "cpu"),
 ]
 
 
@@ -142,6 +144,7 @@ def test_nobody_may_call_anything(catalogue: Catalogue) -> None:
         lambda: c.metrics.append("cpu", [(1, 1)], actor=NOBODY),
         lambda: c.metrics.get("cpu", actor=NOBODY),
         lambda: c.metrics.list(actor=NOBODY),
+        lambda: c.metrics.delete("cpu", actor=NOBODY),
         lambda: c.metrics.expire(1, actor=NOBODY),
         lambda: c.acl.put_policy("p", [], actor=NOBODY),
         lambda: c.acl.get_policy("p", actor=NOBODY),

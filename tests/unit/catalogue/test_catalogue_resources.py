@@ -276,6 +276,9 @@ def test_metrics_come_back(catalogue: Catalogue, clock: ManualClock) -> None:
         ("mem", 1),
     ]
     assert [each.series for each in catalogue.metrics.list(after="cpu")] == ["mem"]
+    catalogue.metrics.delete("mem")
+    with pytest.raises(CommandRejected, match="metrics mem does not exist"):
+        catalogue.metrics.delete("mem")
     catalogue.metrics.expire(now - now % BLOCK_MS)
     assert [each.count for each in catalogue.metrics.list("cpu")] == [1, 1]
     assert json.dumps([each.to_json() for each in both])

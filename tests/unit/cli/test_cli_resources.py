@@ -229,6 +229,26 @@ def test_metrics_are_put_listed_and_read(cli: Callable[..., Any], served: Served
     assert cli("metrics", "get", "cpu", "--since", "yesterday").code == 2
 
 
+def test_metrics_are_deleted_by_name_and_labels(
+    cli: Callable[..., Any], served: ServedNode
+) -> None:
+    """`-l` narrows as for get; what is not there is exit code 6; --yes as for every delete."""
+    now_ms = served.node.replicator.status().mode_since_ms
+    for node in ("n1", "n2", "n3"):
+        served.node.metrics.append("cpu", [(now_ms, 1.0)], labels={"node": node, "disk": "a b"})
+    refused = cli("metrics", "delete", "cpu", "-l", "node=n1")
+    assert refused.code == 2 and "--yes" in refused.err
+    labels = ("-l", "node=n1", "-l", "disk=a b")
+    done = cli("metrics", "delete", "cpu", *labels, "--yes")
+    assert (done.code, done.out) == (0, "metrics cpu node=n1 disk=a b: deleted\n"), done.err
+    assert [each.labels["node"] for each in served.node.metrics.list()] == ["n2", "n3"]
+    again = cli("metrics", "delete", "cpu", *labels, "--yes")
+    assert again.code == 6 and "cpu" in again.err
+    told = json.loads(cli("metrics", "delete", "cpu", "--yes", "-o", "json").out)
+    assert told == {"kind": "metrics", "name": "cpu", "revision": 5}
+    assert served.node.metrics.list() == []
+
+
 def test_a_long_cell_is_never_cut_in_a_pipe(cli: Callable[..., Any], served: ServedNode) -> None:
     """Programs read tables too: one row is one line, whole."""
     name = "x" * 250

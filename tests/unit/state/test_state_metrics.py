@@ -9,7 +9,14 @@ import pytest
 
 from heroctl_core import limits
 from heroctl_core.codec import unpack
-from heroctl_core.state.commands import AppendMetrics, Command, Envelope, ExpireMetrics, encode
+from heroctl_core.state.commands import (
+    AppendMetrics,
+    Command,
+    DeleteMetrics,
+    Envelope,
+    ExpireMetrics,
+    encode,
+)
 from heroctl_core.state.machine import StateMachine
 from heroctl_core.state.metrics import BLOCK_MS, samples_of
 from heroctl_core.state.outcome import Applied, Outcome, Rejected, Stamp
@@ -125,8 +132,37 @@ def test_expiry_needs_a_time(before_ms: Any) -> None:
     assert isinstance(Store().send(ExpireMetrics(before_ms)), Rejected)
 
 
+def test_series_are_deleted_by_name_and_labels() -> None:
+    """Those that have all the labels, with all their blocks; without labels all of the name."""
+    store = Store()
+    for series, node, disk in (("cpu", "a", "x"), ("cpu", "a", "y"), ("cpu", "b", "x")):
+        store.append((NOW_MS - BLOCK_MS, 1), (NOW_MS, 2), series=series, node=node, disk=disk)
+    store.append((NOW_MS, 7), series="cpu.user", node="a")
+    assert store.send(DeleteMetrics("cpu", {"node": "c"})) == Rejected(
+        "not_found", "metrics cpu with these labels does not exist", 4
+    )
+    assert isinstance(store.send(DeleteMetrics("cpu", {"node": "a", "disk": "y"})), Applied)
+    assert store.machine.count("metrics") == 5
+    assert isinstance(store.send(DeleteMetrics("cpu", {"disk": "x"})), Applied)
+    assert store.samples() == [(NOW_MS, 7.0)]
+    store.append((NOW_MS, 1), node="a")
+    assert isinstance(store.send(DeleteMetrics("cpu", {})), Applied)
+    gone = store.send(DeleteMetrics("cpu", {}))
+    assert gone == Rejected("not_found", "metrics cpu does not exist", 8)
+    assert store.samples() == [(NOW_MS, 7.0)]
+
+
+@pytest.mark.parametrize(
+    ("series", "labels"), [("a b", {}), (3, {}), ("cpu", None), ("cpu", {"": "x"})]
+)
+def test_a_deletion_names_a_series(series: Any, labels: Any) -> None:
+    """Anything else is refused as invalid."""
+    outcome = Store().send(DeleteMetrics(series, labels))
+    assert isinstance(outcome, Rejected) and outcome.reason == "invalid"
+
+
 def test_the_number_of_series_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A new series above the limit is refused with both numbers; expiry makes room."""
+    """A new series above the limit is refused with both numbers; expiry and deletion make room."""
     monkeypatch.setattr(limits, "METRIC_SERIES", 2)
     store = Store()
     store.append((NOW_MS, 1), series="a")
@@ -136,6 +172,9 @@ def test_the_number_of_series_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> No
     assert isinstance(store.append((NOW_MS + 1, 1), series="a"), Applied)
     store.send(ExpireMetrics(NOW_MS - NOW_MS % BLOCK_MS))
     assert isinstance(store.append((NOW_MS, 1), series="c"), Applied)
+    assert isinstance(store.append((NOW_MS, 1), series="d"), Rejected)
+    store.send(DeleteMetrics("a", {}))
+    assert isinstance(store.append((NOW_MS, 1), series="d"), Applied)
 
 
 @pytest.mark.parametrize(
