@@ -6,16 +6,16 @@ folder and its log. A folder that has been used before is used again, with the s
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
-import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -33,6 +33,7 @@ _POLL_S: Final = 0.02
 # Below the range from which the kernel takes the ports of outgoing connections: a node that comes
 # back after a while must find its own ports free.
 _PORTS: Final = range(20_000, 32_000)
+_SLICE: Final = 250  # ports of one process
 _LOG_LINES: Final = 15
 
 
@@ -271,13 +272,29 @@ class LocalCluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of 127.0.0.1 where nobody listens now."""
+    """Ports of 127.0.0.1 where nobody listens now. No other process is given the same ones while
+    this one lives, so a node may stop and come back."""
     found: list[int] = []
     while len(found) < count:
-        port = random.choice(_PORTS)
-        if port not in found and _is_free(port):
+        port = next(_OWN_PORTS)
+        if _is_free(port):
             found.append(port)
     return found
+
+
+def _own_ports() -> Iterator[int]:
+    """The ports of one slice, again and again. A name without a file keeps the others away."""
+    for first in _PORTS[::_SLICE]:
+        with socket.socket(socket.AF_UNIX) as claim:
+            try:
+                claim.bind(f"\0heroctl ports {first}")
+            except OSError:
+                continue
+            yield from itertools.cycle(range(first, first + _SLICE))
+    raise UsageError(f"{len(_PORTS) // _SLICE} processes of this machine have local clusters")
+
+
+_OWN_PORTS: Final = _own_ports()
 
 
 def _addresses(size: int, ports: Iterable[int] | None) -> list[dict[str, str]]:
