@@ -174,38 +174,37 @@ def test_an_address_that_means_nothing_is_unreachable(make: Make) -> None:
 
 # -- waking up
 
+LOST_S = 20.0  # far above what a busy machine makes a thread wait
+
 
 def test_a_wake_up_is_never_lost(make: Make) -> None:
-    """Eight threads put work in and wake; the loop never waits while work is there."""
+    """Eight threads put work in and wake; the loop never waits for long while work is there."""
     one = make(hello("a"))
     rounds, threads = 2_000, 8
     done = [0] * threads
     work = [0] * threads
-    slowest_s = 0.0
+    ended = threading.Event()
 
     def produce(number: int) -> None:
         for _ in range(rounds):
             work[number] += 1
             one.transport.wake()
-            while done[number] < work[number] and not one_ended.is_set():
+            while done[number] < work[number] and not ended.is_set():
                 os.sched_yield()
 
-    one_ended = threading.Event()
     producers = [threading.Thread(target=produce, args=(n,)) for n in range(threads)]
     for thread in producers:
         thread.start()
-    deadline = time.monotonic() + 60
-    while any(thread.is_alive() for thread in producers):
+    waited_s = 0.0
+    while done != [rounds] * threads and waited_s < LOST_S:
         began = time.monotonic()
-        one.transport.poll(1.0)
-        waited = time.monotonic() - began
-        if any(done[n] < rounds for n in range(threads)):
-            slowest_s = max(slowest_s, waited)
+        one.transport.poll(2 * LOST_S)  # comes back at once when somebody woke it
+        waited_s = time.monotonic() - began
         done[:] = work[:]
-        if time.monotonic() > deadline or slowest_s > 0.9:
-            one_ended.set()
-    assert slowest_s < 0.9, "a wake-up was lost"
-    assert done == [rounds] * threads
+    ended.set()
+    for thread in producers:
+        thread.join(DEADLINE_S)
+    assert waited_s < LOST_S, "a wake-up was lost"
 
 
 def test_waking_a_closed_transport_does_nothing() -> None:
