@@ -27,20 +27,24 @@ def age(seconds: int) -> str:
 
 def confirm(plan: dict[str, Any], *, yes: bool, confirm_cluster: str | None) -> None:
     """Returns when the operator means this cluster; UsageError otherwise, and nothing is done."""
-    name = plan["cluster"]
+    from heroctl_core.recovery.refusals import ID_TYPED, confirms  # loads half of the library
+
+    name, cluster_id, foreign = plan["cluster"], plan["cluster_id"], plan.get("foreign", False)
+    word = cluster_id[:ID_TYPED] if foreign else name
     if yes and confirm_cluster is not None:
-        if confirm_cluster != name:
-            raise UsageError(f"--confirm-cluster says {confirm_cluster}, this is cluster {name}")
-        return
-    if not sys.stdin.isatty():
+        typed = confirm_cluster
+    elif sys.stdin.isatty():
+        tell_plan(plan, err=True)
+        what = f"the id of the archive's cluster ({word})" if foreign else f"its name ({name})"
+        question = f"this replaces all of cluster {name}: type {what} to restore"
+        typed = click.prompt(question, err=True).strip()
+    else:
         raise UsageError(
             "there is no terminal to ask on: nothing was changed",
-            hint=f"say --yes --confirm-cluster {name}",
+            hint=f"say --yes --confirm-cluster {word}",
         )
-    tell_plan(plan, err=True)
-    typed = click.prompt(f"type the cluster's name ({name}) to restore", err=True)
-    if typed.strip() != name:
-        raise UsageError(f"{typed.strip()!r} is not {name}: nothing was changed")
+    if not confirms(typed, name, cluster_id, foreign=foreign):
+        raise UsageError(f"{typed!r} is not {word}: nothing was changed")
 
 
 def refuse(plan: dict[str, Any]) -> None:

@@ -22,7 +22,8 @@ from .raft.port import Mode
 if TYPE_CHECKING:
     from .raft.folder import DataFolder
     from .raft.runtime import Runtime
-    from .recovery.plan import Peer, RestorePlan
+    from .recovery.facts import Peer
+    from .recovery.plan import RestorePlan
     from .recovery.restore import Restore, RestoreReport
     from .server.port import Report, RestoreOptions
 
@@ -92,7 +93,7 @@ class Lifecycle:
 
     def _restore(self, opened: Any, name: str, options: RestoreOptions) -> Restore:
         from .raft.restore_target import FolderTarget
-        from .recovery.plan import Options
+        from .recovery.facts import Options
         from .recovery.restore import Restore
 
         config = self._config
@@ -136,7 +137,7 @@ class Lifecycle:
 def probe_peers(addresses: Sequence[str], cluster_name: str) -> list[Peer]:
     """Who answers at the addresses, as the plan of a restore wants to know it."""
     from .raft.probe import probe
-    from .recovery.plan import Peer
+    from .recovery.facts import Peer
 
     return [
         Peer(address, hello.name, hello.cluster_id, hello.has_quorum, hello.lineage)

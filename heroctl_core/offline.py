@@ -23,7 +23,8 @@ from .errors import NoKey, UsageError
 from .raft.folder import DataFolder
 from .raft.restore_target import FolderTarget
 from .raft.stored import read_stored
-from .recovery.plan import Options, Peer, RestorePlan
+from .recovery.facts import Options, Peer
+from .recovery.plan import RestorePlan
 from .recovery.restore import Probe, Restore, RestoreReport, Step
 from .snapshot.archive import open_archive
 from .snapshot.manifest import ManifestHeader

@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan, change nothing.")
 @click.option("--yes", is_flag=True, help="Do not ask; needs --confirm-cluster.")
-@click.option("--confirm-cluster", metavar="NAME", help="The cluster's name, as typed by you.")
+@click.option(
+    "--confirm-cluster", metavar="NAME", help="The cluster's name, or the archive's cluster id."
+)
 @click.option("--expect-sha256", metavar="HEX", help="Refuse any other file.")
 @click.option("--revoke-tokens", is_flag=True, help="End every token that is in the archive.")
 @local.data_dir_option

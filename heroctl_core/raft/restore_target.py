@@ -15,7 +15,8 @@ from .. import files
 from ..clock import rfc3339
 from ..crypto.keys import BackupKey
 from ..errors import ArchiveError, FileFault, NodeFault
-from ..recovery.plan import Present, RestorePlan
+from ..recovery.facts import Present
+from ..recovery.plan import RestorePlan
 from ..recovery.port import Stored
 from ..state.machine import DumpState
 from .dump import write_dump

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..codec import unpack
 from ..state.acl import TOKEN_PREFIX
 from ..state.machine import View
-from .plan import Loss
+from .facts import Loss
 
 
 def losses(present: View | None, restored: View) -> tuple[Loss, ...]:

@@ -12,7 +12,8 @@ from typing import Any, Protocol
 
 from ..crypto.keys import BackupKey
 from ..state.machine import DumpState, View
-from .plan import Present, RestorePlan
+from .facts import Present
+from .plan import RestorePlan
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,8 @@ from ..state.machine import View
 from ..state.secrets import KEYRING_KEY
 from .compare import losses, revived_tokens
 from .content import Content, read_content, state_for
-from .plan import NOT_IN_ARCHIVE, ArchiveFacts, Options, Peer, RestorePlan, make_plan
+from .facts import ArchiveFacts, Options, Peer
+from .plan import NOT_IN_ARCHIVE, RestorePlan, make_plan
 from .port import RestoreTarget, Stored
 
 Probe = Callable[[Sequence[str]], Sequence[Peer]]  # addresses → the nodes that answer there
@@ -200,6 +201,7 @@ def shown_plan(plan: RestorePlan) -> dict[str, Any]:
         "stale": head.stale,
         "cluster": plan.cluster_name,
         "cluster_id": plan.cluster_id,
+        "foreign": plan.is_foreign,
         "generation": plan.done["generation"],
         "restore_id": plan.done["restore_id"],
         "revision": plan.done["revision"],

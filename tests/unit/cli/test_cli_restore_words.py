@@ -78,3 +78,43 @@ def test_without_a_terminal_both_words_must_be_said_and_fit(
     with pytest.raises(UsageError, match=r"prod|terminal"):
         restores.confirm(PLAN, yes=yes, confirm_cluster=name)
     restores.confirm(PLAN, yes=True, confirm_cluster="prod")
+
+
+def test_a_foreign_archive_is_confirmed_by_its_clusters_id(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flags that a script always says are not enough; the error says what is."""
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    foreign = {**PLAN, "foreign": True}
+    with pytest.raises(UsageError, match="'prod' is not cdcdcdcd: nothing was changed"):
+        restores.confirm(foreign, yes=True, confirm_cluster="prod")
+    with pytest.raises(UsageError) as caught:
+        restores.confirm(foreign, yes=True, confirm_cluster=None)
+    assert caught.value.hint == "say --yes --confirm-cluster cdcdcdcd"
+    restores.confirm(foreign, yes=True, confirm_cluster="cdcdcdcd")
+
+
+class Terminal(io.StringIO):
+    """What a person types."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("foreign", "wrong", "right"), [(False, "prodd", "prod"), (True, "prod", "cdcdcdcd")]
+)
+def test_the_question_says_what_to_type(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    foreign: bool,
+    wrong: str,
+    right: str,
+) -> None:
+    """The name, or of a foreign archive its cluster's id; the name is no answer then."""
+    plan = {**PLAN, "foreign": foreign}
+    monkeypatch.setattr("sys.stdin", Terminal(f"{wrong}\n"))
+    with pytest.raises(UsageError, match=f"'{wrong}' is not {right}: nothing was changed"):
+        restores.confirm(plan, yes=False, confirm_cluster=None)
+    monkeypatch.setattr("sys.stdin", Terminal(f"{right}\n"))
+    restores.confirm(plan, yes=False, confirm_cluster=None)
+    asked = capsys.readouterr()
+    assert f"({right}) to restore" in asked.out + asked.err

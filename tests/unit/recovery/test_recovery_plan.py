@@ -7,14 +7,8 @@ from dataclasses import replace
 import pytest
 
 from heroctl_core.raft.membership import EMPTY, Configuration, MemberSpec
-from heroctl_core.recovery.plan import (
-    ArchiveFacts,
-    Options,
-    Peer,
-    Present,
-    RestorePlan,
-    make_plan,
-)
+from heroctl_core.recovery.facts import ArchiveFacts, Options, Peer, Present
+from heroctl_core.recovery.plan import RestorePlan, make_plan
 from heroctl_core.recovery.restore import shown_plan
 from heroctl_core.snapshot.manifest import ManifestHeader
 
@@ -52,6 +46,8 @@ PRESENT = Present(
 )
 PLAIN = Options()
 NEW_DISK = Present("node-1", "", "prod")
+FAR = "c9" * 16
+FOREIGN = replace(ARCHIVE, header=replace(HEAD, cluster_id=FAR, lineage=((3, "far"),)))
 UP = Peer("127.0.0.1:7102", "node-2", "c1", has_quorum=False, lineage=((1, "first"),))
 SERVING = replace(UP, has_quorum=True)
 
@@ -154,16 +150,44 @@ def test_live_peers(peers: tuple[Peer, ...], force: bool, words: str | None) -> 
 
 
 def test_archive_of_another_cluster() -> None:
-    """A foreign archive needs the cluster's name typed; then its id counts, its lineage is
-    continued and nobody is fenced."""
-    foreign = replace(ARCHIVE, header=replace(HEAD, cluster_id="c9", lineage=((3, "far"),)))
-    text = refusal(plan(foreign))
-    assert "the archive is of another cluster: id c9 (prod), the folder has c1" in text
-    assert "--confirm-cluster prod" in text
-    made = plan(foreign, options=Options(confirm_cluster="prod"))
+    """A foreign archive needs its cluster's id typed; then its id counts, its lineage is continued
+    and nobody is fenced."""
+    text = refusal(plan(FOREIGN))
+    assert f"the archive is of another cluster: id {FAR} (prod), the folder has c1 (prod)" in text
+    assert "--confirm-cluster c9c9c9c9:" in text
+    made = plan(FOREIGN, options=Options(confirm_cluster="c9c9c9c9"))
     assert made.refusals == ()
-    assert (made.cluster_id, made.lineage) == ("c9", ((3, "far"), (4, "mine")))
+    assert made.is_foreign
+    assert (made.cluster_id, made.lineage) == (FAR, ((3, "far"), (4, "mine")))
     assert made.parent == EMPTY
+
+
+@pytest.mark.parametrize("theirs", ["prod", "staging"])
+@pytest.mark.parametrize("given", ["prod", "staging", "c9c9c9c", "c1", "", FAR[1:], FAR + "0"])
+def test_no_name_confirms_an_archive_of_another_cluster(theirs: str, given: str) -> None:
+    """Neither side's name does, whatever a script says each time, nor a shorter piece of the id."""
+    foreign = replace(FOREIGN, header=replace(FOREIGN.header, cluster_name=theirs))
+    made = plan(foreign, options=Options(confirm_cluster=given))
+    assert f"id {FAR} ({theirs})" in refusal(made)
+
+
+def test_the_id_confirms_the_same_cluster_too() -> None:
+    """So the same command comes to its end after a kill: the folder is not foreign any more."""
+    present = replace(PRESENT, cluster_id=FAR)
+    for given in ("prod", FAR, FAR[:8]):
+        assert plan(FOREIGN, present, options=Options(confirm_cluster=given)).refusals == ()
+    assert "this is cluster prod" in refusal(
+        plan(FOREIGN, present, options=Options(confirm_cluster=FAR[:7]))
+    )
+
+
+def test_a_name_that_differs_is_told() -> None:
+    """Also in an empty folder, which is nobody's: its name stays."""
+    foreign = replace(FOREIGN, header=replace(FOREIGN.header, cluster_name="staging"))
+    for present in (PRESENT, NEW_DISK):
+        (text,) = plan(foreign, present).warnings
+        assert text == "the archive was saved in cluster staging: here the name stays prod"
+    assert plan(FOREIGN).warnings == ()
 
 
 def test_wrong_name_typed() -> None:

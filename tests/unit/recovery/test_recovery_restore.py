@@ -242,12 +242,17 @@ def test_live_peers_are_asked_and_respected(node: StoppedNode, archive: Path) ->
 
 
 def test_foreign_archive(node: StoppedNode, tmp_path: Path) -> None:
-    """An archive of another cluster needs the name typed; the folder then takes its id."""
+    """An archive of another cluster needs its id typed, as the error says; the name, which both
+    have, is not enough. The folder then takes the id."""
     other = StoppedNode(tmp_path / "other").begin().fill()
     foreign = other.save(tmp_path / "foreign.tar.gz")
-    with pytest.raises(RecoveryError, match="the archive is of another cluster"):
-        restore(foreign, node.local())
-    restore(foreign, node.local(), Options(confirm_cluster=CLUSTER))
+    before = files_of(node.path)
+    for options in (PLAIN, Options(confirm_cluster=CLUSTER)):
+        with pytest.raises(RecoveryError, match="the archive is of another cluster") as caught:
+            restore(foreign, node.local(), options)
+        assert f"--confirm-cluster {other.cluster_id[:8]}:" in str(caught.value.hint)
+    assert files_of(node.path) == before
+    restore(foreign, node.local(), Options(confirm_cluster=other.cluster_id[:8]))
     folder = DataFolder.open(node.path, node_name="node-1", cluster_name=CLUSTER)
     folder.close()
     assert folder.header is not None
