@@ -46,6 +46,7 @@ class LocalNode:
     api: str
     raft: str
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
+    env: dict[str, str] = field(default_factory=dict)  # on top of ours
 
     @property
     def config_file(self) -> Path:
@@ -88,7 +89,9 @@ class LocalCluster:
         name: str = "local",
         ports: Iterable[int] | None = None,
         election_timeout_ms: int = 1000,
+        dialed_at: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
     ) -> None:
+        """`dialed_at`: where the others reach the Raft address of each node; a proxy's address."""
         self.folder = folder.resolve()
         self.name = name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -107,6 +110,7 @@ class LocalCluster:
             )
             for node in told["nodes"]
         }
+        self._dialed = dialed_at({node.name: node.raft for node in self.nodes.values()})
         for node in self.nodes.values():
             self._configure(node, election_timeout_ms)
 
@@ -135,6 +139,7 @@ class LocalCluster:
                     stdout=log,
                     stderr=log,
                     cwd=node.folder,
+                    env=os.environ | node.env,
                     start_new_session=True,  # Ctrl-C is for us: we stop the nodes in order
                 )
 
@@ -262,7 +267,7 @@ class LocalCluster:
             "node": {"name": node.name, "data_dir": str(node.data_dir)},
             "raft": {
                 "listen": node.raft,
-                "peers": {other.name: other.raft for other in self.nodes.values()},
+                "peers": dict(self._dialed),
                 "election_timeout_ms": election_timeout_ms,
             },
             "api": {"listen": node.api, "socket": str(node.socket)},
