@@ -1,8 +1,8 @@
 """A network between real nodes that can be cut, slowed down and broken, each direction for itself.
 
 One proxy stands in front of each node's Raft port, all of them in one thread. Who dials is looked
-up in the kernel's table of sockets (Linux), so it works without root and below TLS. A cut link holds
-bytes back as TCP does until the network is whole again: what was under way arrives late. New
+up in the kernel's table of sockets (Linux), so it works without root and below TLS. A cut link
+holds bytes back as TCP does until the network is whole again: what was under way arrives late. New
 connections over it stay silent.
 """
 
