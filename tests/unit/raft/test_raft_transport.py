@@ -207,6 +207,27 @@ def test_a_wake_up_is_never_lost(make: Make) -> None:
     assert waited_s < LOST_S, "a wake-up was lost"
 
 
+def test_a_wake_up_in_the_middle_of_another_is_not_lost(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever wakes right before or after the loop takes a wake-up does not silence the next."""
+    one = make(hello("a"))
+    read = os.eventfd_read
+
+    def others_wake_meanwhile(fd: int) -> int:
+        one.transport.wake()
+        value = read(fd)
+        one.transport.wake()
+        return value
+
+    monkeypatch.setattr(os, "eventfd_read", others_wake_meanwhile)
+    began = time.monotonic()
+    for _ in range(3):
+        one.transport.wake()
+        one.transport.poll(LOST_S)
+    assert time.monotonic() - began < LOST_S
+
+
 def test_waking_a_closed_transport_does_nothing() -> None:
     """A thread that comes too late writes to no descriptor that belongs to somebody else now."""
     one = End(hello("a"))
