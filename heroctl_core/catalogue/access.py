@@ -2,7 +2,7 @@
 
 Deny wins; what no rule allows is denied. `list` shows the rows of a resource (never a secret's
 value); the right to read one implies the right to see it in a list. Whoever may write `acl` can
-give themselves every right.
+hand on the rights that they have (grants.py).
 """
 
 from __future__ import annotations

@@ -24,6 +24,7 @@ from ..state.commands import (
 )
 from ..state.outcome import Outcome, Rejected
 from .access import Actor, check_command
+from .grants import checked
 
 DEADLINE_S: Final = 5.0
 # The engine ends every future at its own deadline and knows better than we what became of it.
@@ -71,6 +72,7 @@ class Writer:
         checks them again and refuses what is not.
         """
         check_command(actor, command, self._token_name(command))
+        command = checked(actor, command, self._acl_row)
         request_id = self.new_request_id() if request_id is None else request_id
         if len(request_id) != REQUEST_ID_BYTES:
             raise CommandRejected(
@@ -102,8 +104,12 @@ class Writer:
     def _token_name(self, command: Command) -> str | None:
         if not isinstance(command, DeleteToken):
             return None
-        row = self._replicator.machine.get("acl", TOKEN_PREFIX + command.accessor)
-        return None if row is None else str(unpack(row)["name"])
+        row = self._acl_row(TOKEN_PREFIX + command.accessor)
+        return None if row is None else str(row["name"])
+
+    def _acl_row(self, key: str) -> dict[str, Any] | None:
+        row = self._replicator.machine.get("acl", key)
+        return None if row is None else unpack(row)
 
 
 def _encoded(envelope: Envelope) -> bytes:

@@ -39,7 +39,7 @@ def put_policy(rows: Rows, body: list[Any]) -> None:
     check_name("policy", name)
     if type(rules) is not list:
         raise Refused("invalid", f"policy {name}: rules must be a list")
-    checked = [_checked_rule(f"policy {name}, rule {i}", rule) for i, rule in enumerate(rules, 1)]
+    checked = [checked_rule(f"policy {name}, rule {i}", rule) for i, rule in enumerate(rules, 1)]
     key = POLICY_PREFIX + name
     stamp = rows.stamp(rows.current("acl", key, expect))
     row = {
@@ -132,7 +132,7 @@ def _check_accessor(accessor: object) -> None:
         raise Refused("invalid", "a token's accessor is 1 to 64 small letters and digits")
 
 
-def _checked_rule(place: str, rule: object) -> dict[str, Any]:
+def checked_rule(place: str, rule: object) -> dict[str, Any]:
     """The rule in canonical form; unknown words are refused, not ignored."""
     if type(rule) is not dict or set(rule) != _RULE_FIELDS:
         raise Refused("invalid", f"{place} must have the fields {', '.join(sorted(_RULE_FIELDS))}")

@@ -41,6 +41,33 @@ def test_a_token_does_what_its_policies_say(served: ServedNode) -> None:
     assert [job.name for job in served.node.jobs.list()] == ["web"]
 
 
+def test_the_right_to_write_acl_gives_no_other_right(served: ServedNode) -> None:
+    """403 for a token with the operator's policy, for a policy that allows more, and for everything
+    that touches a stronger token or policy; within the own rights it goes."""
+    served.node.acl.bootstrap()
+    jobs = {"resource": "job", "name": "ci-*", "actions": ["read", "write"]}
+    client = served.client(served.token({"resource": "acl", "name": "*", "actions": ["*"]}, jobs))
+    everything = {"resource": "*", "name": "*", "actions": ["*"]}
+    refused = [
+        ("PUT", "/v1/acl/tokens/ci-me", {"policies": ["operator"]}),
+        ("PUT", "/v1/acl/tokens/test", {"policies": ["test", "operator"]}),
+        ("PUT", "/v1/acl/policies/test", {"rules": [everything]}),
+        ("PUT", "/v1/acl/policies/operator", {"rules": []}),
+        ("DELETE", "/v1/acl/policies/operator", None),
+        ("PUT", "/v1/acl/tokens/operator", {"policies": ["test"]}),
+        ("DELETE", "/v1/acl/tokens/operator", None),
+    ]
+    for method, path, body in refused:
+        with pytest.raises(CommandRejected, match="a right that test lacks: ") as caught:
+            client.write(method, path, body)
+        assert (caught.value.reason, caught.value.exit_code) == ("denied", 5), path
+        assert caught.value.hint is not None
+    client.write("PUT", "/v1/acl/policies/ci-jobs", {"rules": [jobs]})
+    made = client.write("PUT", "/v1/acl/tokens/ci-me", {"policies": ["ci-jobs"]}, retry=False)
+    served.client(made.body["token"]).write("PUT", "/v1/jobs/ci-web", {"spec": {}})
+    client.write("DELETE", "/v1/acl/tokens/ci-me")
+
+
 def test_a_revoked_token_opens_nothing(served: ServedNode) -> None:
     """At once on a node that has applied it."""
     client = served.client(served.token())
