@@ -19,14 +19,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Final
 
-from .. import codec
 from ..clock import Clock
-from ..errors import HeroctlError, NodeFault, ReadOnly
-from ..state.commands import request_id_of
+from ..errors import HeroctlError, ReadOnly
 from ..state.machine import StateMachine
-from ..state.outcome import Outcome, Stamp
+from ..state.outcome import Outcome
 from . import following, guard, inbound
 from .compaction import Compaction
+from .core_side import CoreSide
 from .elections import Elections
 from .engine import LEADER, RaftCore
 from .install import Dumps, Receiver, Sender
@@ -37,7 +36,6 @@ from .proposals import Proposals
 from .reads import Reads
 from .replication import Replication
 
-APPLY_SLICE_S: Final = 0.005
 KEPT_ENTRIES: Final = 2_000  # behind a dump, for followers that lag a little
 
 
@@ -103,7 +101,7 @@ class RaftNode:
         self.reads = Reads(clock, wake, number=rng.getrandbits(62))
         self.elections = Elections(clock, rng, timing.election_timeout_s)
         applied = log.dump.index if log.dump else log.entries[0][1]
-        self.core = RaftCore(member_id, log, self, applied_index=applied)
+        self.core = RaftCore(member_id, log, CoreSide(self), applied_index=applied)
         self.replication = Replication(self.core, log, send)
         self.sender = Sender(dumps, clock, send)
         self.receiver = Receiver(dumps)
@@ -292,72 +290,15 @@ class RaftNode:
             else:
                 following.refuse_without_quorum(self)
 
-    # -- what the core calls
+    # -- leading
 
-    def core_sends(self, member_id: str, message: dict[str, Any]) -> None:
-        kind = message["type"]
-        if kind == "request_vote":
-            frame = ["rv", message["term"], message["last_log_term"], message["last_log_index"]]
-            self.send(member_id, frame)
-        elif kind == "response_vote":
-            self.elections.postpone()
-            self.promises.append((member_id, ["vote", message["term"]]))
-        elif kind == "next_node_idx":
-            self.answer(member_id, message["next_node_idx"], success=message["success"])
-        else:
-            raise NodeFault(f"the core sent {kind!r}, which this engine does not know")
-
-    def core_applies(self) -> bool:
-        core, log, machine = self.core, self.log, self.machine
-        first = log.entries[0][1]
-        until = self.clock.monotonic_s() + APPLY_SLICE_S
-        waiting = self.proposals.anything_waiting
-        index = core.applied_index
-        while index < core.commit_index:
-            index += 1
-            data = log.entries[index - first][0]
-            if data[0] == guard.REGULAR:
-                time_ms, commands = codec.unpack(memoryview(data)[1:])
-                stamp = Stamp(index, time_ms)
-                for command in commands:
-                    outcome = machine.apply(command, stamp)
-                    if waiting:
-                        self.proposals.resolve(request_id_of(command), outcome)
-            core.applied_index = index
-            if self.clock.monotonic_s() > until:
-                break
-        self.reads.applied(core.applied_index)
-        return False
-
-    def core_composes(self) -> None:
-        """One entry from all proposals that wait (engine.md, step 4)."""
-        if self.leading:
-            self.leadership.compose()
-
-    def core_replicates(self) -> None:
-        """Entries leave in Leadership.lead, once a turn."""
-
-    def core_leads(self) -> None:
-        # One voter alone commits in the same tick: the no-op must be durable before (row 8).
-        self.log.sync()
+    def started_leading(self) -> None:
+        """The core just became leader; its no-op is durable, nothing is sent yet."""
         now = self.clock.monotonic_s()
         members = [m for m in self.configuration.members if m != self.member_id]
         self.replication.begin(members, now)
         self._heartbeat_due_s = now
         self.leadership.begin()
-
-    def log_changed(self, index: int, *, truncated: bool, data: bytes | None) -> None:
-        if truncated:
-            if self.configurations.truncated(index):
-                self.members_changed()
-            return
-        assert data is not None
-        self.compaction.bytes_since_dump += len(data)
-        if data[0] == guard.MEMBERSHIP:
-            self.configurations.appended(index, data[1:])
-            self.members_changed()
-
-    # -- leading
 
     def lose_leadership(self, why: str) -> None:
         self.core.stop_leading()

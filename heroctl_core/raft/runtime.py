@@ -11,7 +11,6 @@ import logging
 import os
 import random
 import threading
-from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
@@ -24,11 +23,11 @@ from ..errors import (
     NodeFault,
     ReadOnly,
     RecoveryError,
-    UsageError,
 )
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
 from . import generation
+from .calls import Calls
 from .folder import DataFolder
 from .handshake import Hello, Judgement
 from .header import Header
@@ -59,13 +58,12 @@ class Runtime:
         self._address = settings.advertise or self._transport.address
         self._standing = Standing(self, folder, settings, self._address)
         self._rng = random.Random(os.urandom(16))
-        self._calls: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
+        self._calls = Calls(self._transport.wake)
         self._node: RaftNode | None = None
         self._machine = StateMachine()  # while no node runs
         self._look_s = self._wait_s = 0.0
         self._stopping = False
         self._ended = False
-        self._pid = os.getpid()
         self._frozen = False  # a forced bootstrap is under way
         self._fault: HeroctlError | None = None
         self._check: Callable[[], object] = lambda: None
@@ -106,7 +104,7 @@ class Runtime:
 
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """See Replicator.propose."""
-        self._refuse_fork()
+        self._calls.refuse_fork()
         node = self._node
         if node is None or self._fault is not None or self._stopping:
             return _failed(self._not_serving())
@@ -114,7 +112,7 @@ class Runtime:
 
     def read_barrier(self) -> Future[int]:
         """See Replicator.read_barrier."""
-        self._refuse_fork()
+        self._calls.refuse_fork()
         node = self._node
         if node is None or self._fault is not None or self._stopping:
             return _failed(self._not_serving())
@@ -122,13 +120,7 @@ class Runtime:
 
     def call(self, function: Callable[[], T]) -> Future[T]:
         """See Replicator.call."""
-        self._refuse_fork()
-        future: Future[T] = Future()
-        self._calls.append((function, future))
-        if self._ended:  # looked at after the append: the thread cannot have missed it
-            self._fail_calls()
-        self._transport.wake()
-        return future
+        return self._calls.submit(function)
 
     def status(self) -> RaftStatus:
         """The newest published look."""
@@ -244,20 +236,14 @@ class Runtime:
         except (HeroctlError, OSError):
             log.exception("the log was not closed cleanly")
         self._ended = True
-        self._fail_calls()
+        self._calls.end(self._not_serving)
         self._transport.close()
         now = self._clock.monotonic_s()
         self._observed = observe(self, self._observed, now, self._clock.time_ms())
 
     def _turn(self) -> None:
         self._transport.poll(self._wait_s)
-        while self._calls:
-            function, future = self._calls.popleft()
-            if future.set_running_or_notify_cancel():
-                try:
-                    future.set_result(function())
-                except Exception as error:  # noqa: BLE001 – it belongs to who waits for the future
-                    future.set_exception(error)
+        self._calls.run()
         if self._node is not None:
             self._wait_s = self._node.turn()
         else:
@@ -300,22 +286,6 @@ class Runtime:
             f"node {self._settings.node_name} has not joined a cluster yet",
             hint="check raft.peers and cluster.bootstrap_expect; heroctl status shows who answers",
         )
-
-    def _fail_calls(self) -> None:
-        while self._calls:
-            try:
-                _, future = self._calls.popleft()
-            except IndexError:  # another thread does the same
-                return
-            if future.set_running_or_notify_cancel():
-                future.set_exception(self._not_serving())
-
-    def _refuse_fork(self) -> None:
-        if os.getpid() != self._pid:
-            raise UsageError(
-                f"this control plane belongs to process {self._pid}, not to its fork {os.getpid()}",
-                hint="open it after the fork, or ask the process that has it over its socket",
-            )
 
     # -- transport.Listener
 
