@@ -23,9 +23,11 @@ from ..clock import rfc3339
 from ..errors import Damaged, NodeFault, UsageError
 from .folder_checks import (
     FOLDERS,
+    RECEIPT,
     make_folder,
     read_current,
     read_header,
+    read_receipt,
     refuse_foreign,
     refuse_orphans,
 )
@@ -36,7 +38,6 @@ from .log import Log
 from .membership import Configuration, MemberSpec
 from .port import Generation
 
-RECEIPT: Final = "receipt.json"
 RESTORE: Final = "restore.json"  # the receipt inside the generation that it belongs to
 KEPT_COPIES: Final = 3
 KEPT_S: Final = 7 * 24 * 3600
@@ -327,9 +328,9 @@ class DataFolder:
         inner = self.generation_folder / RESTORE if self.header is not None else None
         if inner is None or not inner.exists():
             return
-        receipt, path = read_json(inner), self.path / RECEIPT
-        if not path.exists() or read_json(path).get("restore_id") != receipt.get("restore_id"):
-            write_json(path, receipt)
+        receipt = read_json(inner)
+        if read_receipt(self.path).get("restore_id") != receipt.get("restore_id"):
+            write_json(self.path / RECEIPT, receipt)
 
     def refuse_suspect(self) -> None:
         """NodeFault for a folder that is suspect since a failed write in this boot."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from .. import files
 from ..errors import Damaged, UnsupportedVersion, UsageError
@@ -13,10 +13,11 @@ from .header import Header, header_from
 from .identity import FILE
 from .json_file import read_json
 
+RECEIPT: Final = "receipt.json"
 FOLDERS: Final = ("generations", "quarantine", "backups", "spool")
 _MARKS: Final = ("left", "frozen", "suspect", "contested", "parent_left")
 _KNOWN: Final = {
-    *("lock", FILE, "CURRENT", "receipt.json", "cluster.key", "token"),
+    *("lock", FILE, "CURRENT", RECEIPT, "cluster.key", "token"),
     *("heroctl.sock", "lost+found"),
     *FOLDERS,
     *(f"{name}.json" for name in _MARKS),
@@ -69,6 +70,13 @@ def read_current(file: Path) -> str:
     if not name or "/" in name or name.startswith("."):
         raise Damaged(f"{file} does not hold the name of a generation: {name!r}")
     return name
+
+
+def read_receipt(path: Path) -> dict[str, Any]:
+    """What the last restore into a data folder noted; empty without one."""
+    file = path / RECEIPT
+    way_out = f"move {file} away: the restored generation has a copy, and the next start writes it"
+    return read_json(file, way_out=way_out) if file.exists() else {}
 
 
 def read_header(file: Path) -> Header:

@@ -20,7 +20,8 @@ from ..recovery.plan import RestorePlan
 from ..recovery.port import Stored
 from ..state.machine import DumpState
 from .dump import write_dump
-from .folder import RECEIPT, RESTORE, DataFolder
+from .folder import RESTORE, DataFolder
+from .folder_checks import RECEIPT, read_receipt
 from .header import Header
 from .json_file import read_json, write_json
 from .log import Log
@@ -91,7 +92,7 @@ class FolderTarget:
         self, folder: DataFolder, state: StoredState | None, unreadable: str | None = None
     ) -> Present:
         header, identity = folder.header, folder.identity
-        receipt = _read(folder.path / RECEIPT)
+        receipt = read_receipt(folder.path)
         if header is None:
             return Present(
                 identity.node_name, identity.member_id, identity.cluster_name, receipt=receipt
@@ -220,9 +221,6 @@ def _is_untouched(header: Header, state: StoredState) -> bool:
 
 def _unfinished(folder: DataFolder, receipt: Mapping[str, Any]) -> dict[str, Any]:
     """The receipt in the current generation that the folder's own does not have yet."""
-    inner = _read(folder.generation_folder / RESTORE)
+    path = folder.generation_folder / RESTORE
+    inner = read_json(path) if path.exists() else {}
     return {} if inner.get("restore_id") == receipt.get("restore_id") else inner
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.exists() else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -25,6 +24,7 @@ from heroctl_core.errors import (
 )
 from heroctl_core.raft import folder as folder_module
 from heroctl_core.raft.folder import DataFolder
+from heroctl_core.raft.json_file import read_json, write_json
 from heroctl_core.raft.port import Generation
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def reopened(folder: DataFolder) -> DataFolder:
 
 
 def change_json(path: Path, **values: object) -> None:
-    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    write_json(path, {**read_json(path), **values})
 
 
 def set_left(folder: DataFolder) -> None:

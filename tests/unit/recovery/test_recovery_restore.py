@@ -37,6 +37,7 @@ from heroctl_core.errors import (
 )
 from heroctl_core.offline import Local, Options, Peer, RestorePlan, RestoreReport
 from heroctl_core.raft.folder import DataFolder
+from heroctl_core.raft.json_file import read_json
 from heroctl_core.raft.log import Log
 from heroctl_core.raft.membership import MemberSpec
 from heroctl_core.recovery.restore import STEPS, shown_plan
@@ -184,12 +185,33 @@ def test_new_disk(node: StoppedNode, archive: Path, tmp_path: Path) -> None:
 def test_receipt(node: StoppedNode, archive: Path) -> None:
     """The receipt lies in the folder and inside the generation that it belongs to."""
     report = restore(archive, node.local(), Options(force_bootstrap=True))
-    receipt = json.loads((node.path / "receipt.json").read_text())
+    receipt = read_json(node.path / "receipt.json")
     assert receipt == report.receipt
     assert receipt["archive_sha256"] == report.plan.archive.sha256
     current = (node.path / "CURRENT").read_text().strip()
     inner = node.path / "generations" / current / "restore.json"
-    assert json.loads(inner.read_text()) == receipt
+    assert read_json(inner) == receipt
+
+
+def test_damaged_receipt(node: StoppedNode, archive: Path) -> None:
+    """It stops start and restore until it is moved away, as the error says; then the copy inside
+    the generation takes its place."""
+    report = restore(archive, node.local(), Options(force_bootstrap=True))
+    path = node.path / "receipt.json"
+    data = bytearray(path.read_bytes())
+    data[20] ^= 1
+    path.write_bytes(data)
+    for act in (lambda: planned(archive, node.local()), lambda: open_as_node(node)):
+        with pytest.raises(Damaged, match=r"receipt\.json") as caught:
+            act()
+        assert f"move {path} away" in str(caught.value.hint)
+    path.unlink()
+    open_as_node(node)
+    assert read_json(path) == report.receipt
+
+
+def open_as_node(node: StoppedNode) -> None:
+    DataFolder.open(node.path, node_name="node-1", cluster_name=CLUSTER).close()
 
 
 def test_forced_restore_runs_once(node: StoppedNode, archive: Path) -> None:
