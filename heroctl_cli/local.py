@@ -60,7 +60,9 @@ class Here:
         config = self.config
         if config is None:
             return Local(self.data_dir, self.keys())
-        wrapping = config.secrets.key_file
+        own = config.backup.encryption_key_file
+        # As node_keys.py picks it: a cluster.key in the folder counts only without these.
+        wrapping = config.secrets.key_file or (own[0] if own and own == self.key_files else None)
         return Local(
             self.data_dir,
             self.keys(),

@@ -48,7 +48,7 @@ class ControlPlane:
             config.node.data_dir, node_name=config.node.name, cluster_name=config.cluster.name
         )
         try:
-            self._keys = read_node_keys(config, self._folder.path)
+            self._keys = read_node_keys(config, self._folder)
             _check_first_start(config, self._folder, alone=alone, bootstrap=bootstrap)
             settings = _settings(config, self._keys.wrapping.key_id, alone=alone)
             self._runtime = Runtime(self._folder, settings, clock)

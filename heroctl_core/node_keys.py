@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
+from .codec import unpack
 from .config.model import Config
 from .crypto.keys import BackupKey, generate_key_file, load_key_file
-from .errors import ConfigError
+from .crypto.sealed import wrapped_key_id
+from .errors import ConfigError, NoKey
+from .raft.folder import DataFolder
+from .raft.stored import read_stored
+from .state.secrets import KEYRING_KEY
 
 CLUSTER_KEY: Final = "cluster.key"
 
@@ -27,9 +31,9 @@ class NodeKeys:
         return [self.wrapping, *(k for k in self.backup if k.key_id != self.wrapping.key_id)]
 
 
-def read_node_keys(config: Config, data_dir: Path) -> NodeKeys:
+def read_node_keys(config: Config, folder: DataFolder) -> NodeKeys:
     """The keys that the configuration names; one embedded node makes its own when it names none.
-    NoKey for a file that cannot be used, ConfigError for a cluster without any."""
+    NoKey for a file that cannot be used or is needed, ConfigError for a cluster without any."""
     backup = tuple(load_key_file(path) for path in config.backup.encryption_key_file)
     if config.secrets.key_file is not None:
         return NodeKeys(backup, load_key_file(config.secrets.key_file))
@@ -41,7 +45,24 @@ def read_node_keys(config: Config, data_dir: Path) -> NodeKeys:
             "backup.encryption_key_file or secrets.key_file",
             hint="heroctl key generate FILE, then copy it to each node",
         )
-    path = data_dir / CLUSTER_KEY
+    path = folder.path / CLUSTER_KEY
     if not path.exists():
+        _refuse_sealed(folder)
         generate_key_file(path)
     return NodeKeys(backup, load_key_file(path))
+
+
+def _refuse_sealed(folder: DataFolder) -> None:
+    """NoKey when secrets in the folder are sealed under a key that exists somewhere: a new one
+    would open none of them, and would look as if it were the right one."""
+    if folder.header is None:
+        return
+    stored = read_stored(folder.generation_folder, folder.header, include_uncommitted=True)
+    row = stored.machine.get("keyring", KEYRING_KEY)
+    if row is not None:
+        raise NoKey(
+            f"the secrets in {folder.path} need key {wrapped_key_id(unpack(row)['wrapped'])}, "
+            "and no key was given",
+            hint="give its file to open(key_file=...), name it in backup.encryption_key_file or "
+            f"secrets.key_file, or put it at {folder.path / CLUSTER_KEY}",
+        )

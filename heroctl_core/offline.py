@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO
 
 from .backup.save import Snapshot, counts_of, write_view
 from .clock import Clock, SystemClock
@@ -20,6 +20,7 @@ from .codec import unpack
 from .crypto.keys import BackupKey, generate_key_file, load_key_file
 from .crypto.sealed import Keyring
 from .errors import NoKey, UsageError
+from .node_keys import CLUSTER_KEY
 from .raft.folder import DataFolder
 from .raft.restore_target import FolderTarget
 from .raft.stored import read_stored
@@ -29,8 +30,6 @@ from .recovery.restore import Probe, Restore, RestoreReport, Step
 from .snapshot.archive import open_archive
 from .snapshot.manifest import ManifestHeader
 from .state.secrets import KEYRING_KEY
-
-CLUSTER_KEY: Final = "cluster.key"
 
 __all__ = [
     "Local",
