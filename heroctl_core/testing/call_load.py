@@ -43,12 +43,12 @@ class Nodes:
 class CallLoad:
     """Client threads, from start() to stop()."""
 
-    def __init__(self, nodes: Nodes, history: CallHistory, *, clients: int, seed: int) -> None:
+    def __init__(self, nodes: Nodes, history: CallHistory, *, seed: int) -> None:
+        """Two clients, a patient and an impatient one, call each node first."""
         self._stopped = threading.Event()
-        self._began_s = time.monotonic()
         self._clients = [
             _LoadClient(number, nodes, history, random.Random(f"{seed} {number}"), self._stopped)
-            for number in range(clients)
+            for number in range(2 * len(nodes.names))
         ]
         self._threads = [
             threading.Thread(target=client.run, name=f"client-{client.number}", daemon=True)
@@ -182,7 +182,7 @@ class _LoadClient:
         """The nodes to try, the client's own first."""
         names = list(self.nodes.names)
         self.rng.shuffle(names)
-        own = self.nodes.names[self.number % len(names)]
+        own = self.nodes.names[self.number // 2 % len(names)]
         return [own, *(name for name in names * 2 if name != own)][:ATTEMPTS]
 
     def _timed(self, node: str, ask: Callable[[Client], Answer]) -> Answer:

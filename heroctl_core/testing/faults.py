@@ -24,10 +24,9 @@ from typing import Final
 from ..errors import NodeFault
 from .call_history import CallHistory
 from .call_load import CallLoad, Nodes
-from .faulty_cluster import CLOCK_KINDS, KINDS, FaultyCluster, fault
+from .faulty_cluster import CLOCK_KINDS, DISK_KINDS, KINDS, Fault, FaultyCluster, fault
 from .linearizability import State
 
-CLIENTS: Final = 6
 RECOVERY_S: Final = 30.0  # a healed cluster serves again within this time
 _POLL_S: Final = 0.05
 _TOGETHER: Final = 0.25  # of the faults come with a second one
@@ -77,7 +76,7 @@ class FaultRun:
             lambda name, patience_s: cluster.nodes[name].client(timeout_s=patience_s),
             cluster.stood_still_s,
         )
-        self._load = CallLoad(nodes, self.history, clients=CLIENTS, seed=seed)
+        self._load = CallLoad(nodes, self.history, seed=seed)
 
     def run(self, kinds: Iterable[tuple[str, ...]]) -> Report:
         """Lets the faults happen, each tuple of them at once, until one breaks a promise."""
@@ -105,8 +104,7 @@ class FaultRun:
         at_s = time.monotonic() - began_s
         faults = [fault(kind, self._cluster, self._rng) for kind in kinds]
         for each in faults:
-            each.begin()
-            self._report.faults[each.kind] += 1
+            self._begin(each)
         self._hold(max(each.hold_s for each in faults))
         healed_s = time.monotonic()
         for each in faults:
@@ -118,6 +116,13 @@ class FaultRun:
             return
         took_s = self._until_served(healed_s)
         self._say(f"[{at_s:6.1f} s] {words}; {written} writes, all back after {took_s:.1f} s")
+
+    def _begin(self, fault: Fault) -> None:
+        self._report.faults[fault.kind] += 1
+        try:
+            fault.begin()
+        except NodeFault as error:
+            self.history.broken(error.message)
 
     def _hold(self, seconds: float) -> None:
         end_s = time.monotonic() + seconds
@@ -189,7 +194,10 @@ def random_kinds(
     """Kinds of faults until the time is over."""
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
-        yield tuple(rng.sample(choices, 2 if rng.random() < _TOGETHER else 1))
+        together = tuple(rng.sample(choices, 2 if rng.random() < _TOGETHER else 1))
+        # A disk fills by what its node is sent, so nothing else may keep the node from getting it.
+        alone = [kind for kind in together if kind in DISK_KINDS]
+        yield tuple(alone) or together
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -200,15 +208,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=None, metavar="S", help="order of the faults")
     given = parser.parse_args(arguments)
     seed = int.from_bytes(os.urandom(4)) if given.seed is None else given.seed
-    clocks = shutil.which("gcc") is not None
-    kinds = [*KINDS, *(CLOCK_KINDS if clocks else ())]
+    clocks, disk = shutil.which("gcc") is not None, os.geteuid() == 0
+    kinds = [*KINDS, *(CLOCK_KINDS if clocks else ()), *(DISK_KINDS if disk else ())]
     folder = Path(tempfile.mkdtemp(prefix="heroctl-faults-"))
     again = f"scripts/faults --minutes {given.minutes:g} --nodes {given.nodes} --seed {seed}"
     print(f"{again}; the nodes are in {folder}", flush=True)
     if not clocks:
         print("gcc is missing: no clock jumps", flush=True)
+    if not disk:
+        print("not root: no full disk", flush=True)
     with FaultyCluster(
-        folder, size=given.nodes, election_timeout_ms=1000, clocks=clocks
+        folder, size=given.nodes, election_timeout_ms=1000, clocks=clocks, small_disk=disk
     ) as cluster:
         run = FaultRun(cluster, seed=seed, say=lambda line: print(line, flush=True))
         report = run.run(random_kinds(random.Random(seed), given.minutes * 60, kinds))

@@ -15,20 +15,31 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..errors import HeroctlError
+from ..errors import HeroctlError, NodeFault
 from .link_proxy import LinkProxy
 from .local_cluster import LocalCluster
 from .skewed_clock import SkewedClocks
+from .small_disk import SmallDisk
 
 PAUSE_S: Final = 5.0
+_DISK_MB: Final = 256
+_FULL_S: Final = 30.0
+_BULK: Final = {"v": 0, "pad": "x" * 150_000}
 
 
 class FaultyCluster(LocalCluster):
     """A cluster whose nodes reach each other only through `proxy`."""
 
     def __init__(
-        self, folder: Path, *, size: int, election_timeout_ms: int, clocks: bool = False
+        self,
+        folder: Path,
+        *,
+        size: int,
+        election_timeout_ms: int,
+        clocks: bool = False,
+        small_disk: bool = False,
     ) -> None:
+        """With `small_disk` the first node has a disk that can be filled."""
         self._paused: dict[str, list[tuple[float, float]]] = {}
         super().__init__(
             folder,
@@ -41,6 +52,10 @@ class FaultyCluster(LocalCluster):
         for name, node in self.nodes.items():
             if self.clocks is not None:
                 node.env |= self.clocks.env(name)
+        self.small = next(iter(self.nodes.values()))
+        self.disk = SmallDisk(self.small.data_dir, _DISK_MB) if small_disk else None
+        if self.disk is not None:
+            self.disk.mount()
 
     def _through_proxy(self, raft: Mapping[str, str]) -> Mapping[str, str]:
         self.proxy = LinkProxy(raft, self._pids)
@@ -96,6 +111,25 @@ class FaultyCluster(LocalCluster):
             super().close()
         finally:
             self.proxy.close()
+            if self.disk is not None:
+                self.disk.unmount()
+
+    def write_until_full(self) -> None:
+        """Fills the small disk, and writes until its node stops itself."""
+        assert self.disk is not None
+        self.disk.fill()
+        number, end_s = 0, time.monotonic() + _FULL_S
+        while self.small.is_running:
+            name = list(self.nodes)[number % len(self.nodes)]
+            number += 1
+            try:
+                with self.nodes[name].client(timeout_s=2.0) as client:
+                    client.write("PUT", f"/v1/jobs/bulk-{number % 8}", {"spec": _BULK})
+            except HeroctlError:
+                pass  # the full node, or one that hears nothing of the others yet
+            if time.monotonic() > end_s:
+                raise NodeFault(f"{self.small.name} goes on although its disk is full")
+        self.kill(self.small.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +207,7 @@ def _partitioned(choice: _Choice, minority: list[str]) -> Fault:
 
 
 def _one_way(choice: _Choice, sources: list[str], targets: list[str]) -> Fault:
+    targets = [name for name in targets if name not in sources]
     words = f"one-way partition {' '.join(sources)} -/-> {' '.join(targets)}"
     return _cut(choice, "one-way", words, [(sources, targets)])
 
@@ -213,6 +248,18 @@ def _clock(choice: _Choice, victim: str) -> Fault:
     return Fault("clock", words, choice.hold_s(), lambda: clocks.set(victim, seconds), end)
 
 
+def _full_disk(choice: _Choice) -> Fault:
+    cluster = choice.cluster
+    disk, name = cluster.disk, cluster.small.name
+    assert disk is not None
+
+    def end() -> None:
+        disk.free()
+        cluster.start(name)
+
+    return Fault("full disk", f"full disk of {name}", 0.5, cluster.write_until_full, end)
+
+
 KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {
     "kill leader": lambda c: _killed(c, [c.leader]),
     "kill one": lambda c: _killed(c, c.some(1)),
@@ -236,9 +283,12 @@ CLOCK_KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {
 }
 
 
+DISK_KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {"full disk": _full_disk}
+
+
 def fault(kind: str, cluster: FaultyCluster, rng: random.Random) -> Fault:
     """A fault of a kind, for the cluster as it is now."""
     names = list(cluster.nodes)
     leader = cluster.leader() or rng.choice(names)
     choice = _Choice(cluster, rng, leader, [name for name in names if name != leader])
-    return (KINDS | CLOCK_KINDS)[kind](choice)
+    return (KINDS | CLOCK_KINDS | DISK_KINDS)[kind](choice)
