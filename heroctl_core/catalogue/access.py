@@ -7,12 +7,14 @@ hand on the rights that they have (grants.py).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Final
 
 from ..errors import CommandRejected
 from ..state import commands as c
+from .values import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +44,11 @@ class Rule:
         }
 
 
+def rules_of(fields: Iterable[Mapping[str, Any]]) -> tuple[Rule, ...]:
+    """The rules in a row."""
+    return tuple(Rule(f["resource"], f["name"], tuple(f["actions"]), f["effect"]) for f in fields)
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A named list of rules."""
@@ -54,14 +61,7 @@ class Policy:
 
     def to_json(self) -> dict[str, Any]:
         """The policy as the API and the command line show it."""
-        return {
-            "kind": "policy",
-            "name": self.name,
-            "rules": [rule.to_json() for rule in self.rules],
-            "revision": self.revision,
-            "created_ms": self.created_ms,
-            "modified_ms": self.modified_ms,
-        }
+        return {**shown("policy", self), "rules": [rule.to_json() for rule in self.rules]}
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ one at the same time meet in a conflict.
 from __future__ import annotations
 
 import base64
+import builtins
 import hmac
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -18,10 +19,11 @@ from typing import Any, Final
 from ..clock import Clock, rfc3339
 from ..errors import CommandRejected
 from ..state.acl import POLICY_PREFIX, TOKEN_PREFIX
-from ..state.commands import DeletePolicy, DeleteToken, PutPolicy, PutToken
-from .access import OPERATOR, Actor, Policy, Rule
+from ..state.commands import Command, DeletePolicy, DeleteToken, PutPolicy, PutToken
+from .access import OPERATOR, Actor, Policy, Rule, rules_of
 from .reads import Consistency, Fields, Reader, check_limit, may_list
-from .values import check_expect, check_name, invalid, row_times
+from .resource import Resource
+from .values import V, invalid, shown, value_of
 from .writes import Writer, Written
 
 BOOTSTRAP: Final = "operator"  # the name of the first policy and of the first token
@@ -44,16 +46,10 @@ class Token:
 
     def to_json(self) -> dict[str, Any]:
         """The token as the API and the command line show it."""
-        return {
-            "kind": "token",
-            "name": self.name,
-            "accessor": self.accessor,
-            "policies": list(self.policies),
-            "expires": None if self.expires_ms is None else rfc3339(self.expires_ms),
-            "revision": self.revision,
-            "created_ms": self.created_ms,
-            "modified_ms": self.modified_ms,
-        }
+        document = shown("token", self)
+        expires_ms = document.pop("expires_ms")
+        document["expires"] = None if expires_ms is None else rfc3339(expires_ms)
+        return {**document, "policies": list(self.policies)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,18 +66,24 @@ class TokenWritten:
         return shown if self.text is None else {**shown, "token": self.text}
 
 
-class Acl:
-    """Puts, gets, lists and deletes policies and tokens; tells who an actor is. Any thread."""
+class _Rights(Resource[V]):
+    """Policies or tokens."""
 
-    def __init__(
-        self, writer: Writer, reader: Reader, clock: Clock, entropy: Callable[[int], bytes]
-    ) -> None:
-        self._writer = writer
-        self._reader = reader
-        self._clock = clock
-        self._entropy = entropy
+    right, table = "acl", "acl"
 
-    def put_policy(
+    def _write(self, command: Command, actor: Actor, request_id: bytes | None) -> Written:
+        if not actor.operator:  # judged by this node's rows (grants.py), so they must be new
+            self._reader.barrier("linearizable")
+        return super()._write(command, actor, request_id)
+
+
+class Policies(_Rights[Policy]):
+    """Puts, gets, lists and deletes policies; one that a token uses stays. Any thread."""
+
+    noun, prefix = "policy", POLICY_PREFIX
+    deletion, value = DeletePolicy, Policy
+
+    def put(
         self,
         name: str,
         rules: Iterable[Rule | Mapping[str, Any]],
@@ -91,58 +93,29 @@ class Acl:
         actor: Actor = OPERATOR,
     ) -> Written:
         """Writes a policy; `effect` of a rule may be left out: allow."""
-        actor.check("write", "acl", str(name))
-        check_name("policy", name)
-        check_expect(expect)
+        self._check("write", name, expect, actor)
         if isinstance(rules, str | bytes | Mapping) or not isinstance(rules, Iterable):
             raise invalid(f"rules of policy {name} must be a list")
         place = f"policy {name}, rule"
         checked = [_rule_fields(f"{place} {i}", rule) for i, rule in enumerate(rules, 1)]
-        self._look(actor)
-        return self._writer.write(PutPolicy(name, checked, expect), actor, request_id)
+        return self._write(PutPolicy(name, checked, expect), actor, request_id)
 
-    def get_policy(
-        self, name: str, *, consistency: Consistency = "linearizable", actor: Actor = OPERATOR
-    ) -> Policy:
-        """The policy; CommandRejected not_found."""
-        actor.check("read", "acl", name)
-        return _policy(name, self._reader.get("acl", POLICY_PREFIX + name, consistency))
+    def _make(self, name: str, fields: Fields) -> Policy:
+        return value_of(Policy, {**fields, "name": name, "rules": rules_of(fields["rules"])})
 
-    def list_policies(
-        self,
-        prefix: str = "",
-        *,
-        limit: int | None = None,
-        after: str | None = None,
-        consistency: Consistency = "linearizable",
-        actor: Actor = OPERATOR,
-    ) -> list[Policy]:
-        """The policies that the actor may see, by name, behind the name `after`."""
-        may_list(actor, "acl")
 
-        def make(key: str, fields: Fields) -> Policy | None:
-            name = key.removeprefix(POLICY_PREFIX)
-            return _policy(name, fields) if actor.may_see("acl", name) else None
+class Tokens(_Rights[Token]):
+    """Puts, gets, lists and deletes tokens: a deleted one opens nothing any more on a node that has
+    applied that. Any thread."""
 
-        start = None if after is None else POLICY_PREFIX + after
-        return self._reader.page("acl", POLICY_PREFIX + prefix, start, limit, consistency, make)
+    noun, prefix = "token", TOKEN_PREFIX
+    deletion, value = DeleteToken, Token
 
-    def delete_policy(
-        self,
-        name: str,
-        *,
-        expect: int | None = None,
-        request_id: bytes | None = None,
-        actor: Actor = OPERATOR,
-    ) -> Written:
-        """Drops a policy that no token uses."""
-        actor.check("delete", "acl", str(name))
-        check_name("policy", name)
-        check_expect(expect)
-        self._look(actor)
-        return self._writer.write(DeletePolicy(name, expect), actor, request_id)
+    def __init__(self, writer: Writer, reader: Reader, entropy: Callable[[int], bytes]) -> None:
+        super().__init__(writer, reader)
+        self._entropy = entropy
 
-    def put_token(
+    def put(
         self,
         name: str,
         policies: Iterable[str],
@@ -157,9 +130,7 @@ class Acl:
         Only a new token has a text in the result. A token that somebody else made or changed in
         between is a conflict.
         """
-        actor.check("write", "acl", str(name))
-        check_name("token", name)
-        check_expect(expect)
+        self._check("write", name, expect, actor)
         if isinstance(policies, str):
             raise invalid(f"policies of token {name} must be a list")
         accessor = accessor_of(name)
@@ -173,22 +144,12 @@ class Acl:
         if expect is None:
             expect = old["revision"] if old else 0
         command = PutToken(accessor, name, secret_hash, list(policies), expires_ms, expect)
-        written = self._writer.write(command, actor, request_id)
+        written = self._write(command, actor, request_id)
         if text is not None:
             self._check_is_ours(name, secret_hash)
         return TokenWritten(written.revision, accessor, text)
 
-    def get_token(
-        self, name: str, *, consistency: Consistency = "linearizable", actor: Actor = OPERATOR
-    ) -> Token:
-        """The token, without its secret; CommandRejected not_found."""
-        actor.check("read", "acl", name)
-        fields = self._reader.find("acl", TOKEN_PREFIX + accessor_of(name), consistency)
-        if fields is None:
-            raise CommandRejected("not_found", f"token {name} does not exist")
-        return _token(accessor_of(name), fields)
-
-    def list_tokens(
+    def list(
         self,
         prefix: str = "",
         *,
@@ -196,34 +157,57 @@ class Acl:
         after: str | None = None,
         consistency: Consistency = "linearizable",
         actor: Actor = OPERATOR,
-    ) -> list[Token]:
-        """The tokens that the actor may see, by name, behind the name `after`."""
+    ) -> builtins.list[Token]:
+        """Those that the actor may see, by name, behind the name `after`."""
         may_list(actor, "acl")
         check_limit(limit)
 
         def make(key: str, fields: Fields) -> Token | None:
-            token = _token(key.removeprefix(TOKEN_PREFIX), fields)
-            shown = token.name.startswith(prefix) and (after is None or token.name > after)
-            return token if shown and actor.may_see("acl", token.name) else None
+            name = fields["name"]
+            fits = name.startswith(prefix) and (after is None or name > after)
+            return self._make(name, fields) if fits and actor.may_see("acl", name) else None
 
         # Rows are in the order of accessors, so all of them are needed to sort by name.
         tokens = self._reader.page("acl", TOKEN_PREFIX, None, None, consistency, make)
         return sorted(tokens, key=lambda token: token.name)[:limit]
 
-    def delete_token(
-        self,
-        name: str,
-        *,
-        expect: int | None = None,
-        request_id: bytes | None = None,
-        actor: Actor = OPERATOR,
-    ) -> Written:
-        """Revokes a token: it opens nothing any more on a node that has applied this."""
-        actor.check("delete", "acl", str(name))
-        check_name("token", name)
-        check_expect(expect)
-        self._look(actor)
-        return self._writer.write(DeleteToken(accessor_of(name), expect), actor, request_id)
+    def _id(self, name: str) -> str:
+        return accessor_of(name)
+
+    def _make(self, name: str, fields: Fields) -> Token:
+        policies = tuple(fields["policies"])
+        return value_of(Token, {**fields, "accessor": accessor_of(name), "policies": policies})
+
+    def _check_is_ours(self, name: str, secret_hash: bytes) -> None:
+        """A retry gets the outcome of its first try, which had another secret: that text is lost,
+        and showing the retry's would hand out a token that opens nothing."""
+        fields = self._reader.find("acl", TOKEN_PREFIX + accessor_of(name), "stale")
+        if fields is None or fields["secret_hash"] != secret_hash:
+            raise CommandRejected(
+                "conflict",
+                f"token {name} was made by an earlier try, its text is lost",
+                hint="delete the token and make it again",
+            )
+
+
+class Acl:
+    """Puts, gets, lists and deletes policies and tokens; tells who an actor is. Any thread."""
+
+    def __init__(
+        self, writer: Writer, reader: Reader, clock: Clock, entropy: Callable[[int], bytes]
+    ) -> None:
+        self._reader = reader
+        self._clock = clock
+        self.policies = Policies(writer, reader)
+        self.put_policy = self.policies.put
+        self.get_policy = self.policies.get
+        self.list_policies = self.policies.list
+        self.delete_policy = self.policies.delete
+        self.tokens = Tokens(writer, reader, entropy)
+        self.put_token = self.tokens.put
+        self.get_token = self.tokens.get
+        self.list_tokens = self.tokens.list
+        self.delete_token = self.tokens.delete
 
     def bootstrap(self, *, actor: Actor = OPERATOR) -> TokenWritten:
         """Makes the first token, once, with a policy that allows everything.
@@ -264,27 +248,11 @@ class Acl:
         policies = tuple(self._resolve(policy) for policy in fields["policies"])
         return Actor(fields["name"], policies, source=source)
 
-    def _look(self, actor: Actor) -> None:
-        """Makes this node's rows new enough to judge by them what an actor may hand on."""
-        if not actor.operator:
-            self._reader.barrier("linearizable")
-
-    def _check_is_ours(self, name: str, secret_hash: bytes) -> None:
-        """A retry gets the outcome of its first try, which had another secret: that text is lost,
-        and showing the retry's would hand out a token that opens nothing."""
-        fields = self._reader.find("acl", TOKEN_PREFIX + accessor_of(name), "stale")
-        if fields is None or fields["secret_hash"] != secret_hash:
-            raise CommandRejected(
-                "conflict",
-                f"token {name} was made by an earlier try, its text is lost",
-                hint="delete the token and make it again",
-            )
-
     def _resolve(self, name: str) -> Policy:
         fields = self._reader.find("acl", POLICY_PREFIX + name, "stale")
         if fields is None:  # deleted this very moment, with the token that used it
             raise CommandRejected("denied", "the token is not valid")
-        return _policy(name, fields)
+        return self.policies._make(name, fields)
 
 
 def accessor_of(name: str) -> str:
@@ -316,21 +284,3 @@ def _rule_fields(place: str, rule: Rule | Mapping[str, Any]) -> dict[str, Any]:
         allowed = ", ".join(sorted(_RULE_FIELDS))
         raise invalid(f"{place} has the unknown field {unknown[0]}, allowed: {allowed}")
     return {"effect": "allow", **rule}
-
-
-def _policy(name: str, fields: Fields) -> Policy:
-    rules = tuple(
-        Rule(rule["resource"], rule["name"], tuple(rule["actions"]), rule["effect"])
-        for rule in fields["rules"]
-    )
-    return Policy(name, rules, **row_times(fields))
-
-
-def _token(accessor: str, fields: Fields) -> Token:
-    return Token(
-        name=fields["name"],
-        accessor=accessor,
-        policies=tuple(fields["policies"]),
-        expires_ms=fields["expires_ms"],
-        **row_times(fields),
-    )

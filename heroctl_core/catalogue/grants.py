@@ -16,7 +16,7 @@ from ..errors import CommandRejected
 from ..state.acl import POLICY_PREFIX, TOKEN_PREFIX, checked_rule
 from ..state.commands import Command, DeletePolicy, DeleteToken, PutPolicy, PutToken
 from ..state.rows import Refused, label
-from .access import Actor, Rule
+from .access import Actor, Rule, rules_of
 
 Find = Callable[[str], dict[str, Any] | None]  # a decoded row of the table `acl`, by key
 
@@ -49,14 +49,14 @@ def checked(actor: Actor, command: Command, find: Find) -> Command:
         key = noun = POLICY_PREFIX + str(command.name)
         old = find(key)
         # What it denied counts too: without its denials somebody may do more than before.
-        before = [replace(rule, effect="allow") for rule in _rules(old["rules"] if old else [])]
-        after = _new_rules(command) if isinstance(command, PutPolicy) else []
+        before = [replace(rule, effect="allow") for rule in rules_of(old["rules"] if old else [])]
+        after = _new_rules(command) if isinstance(command, PutPolicy) else ()
     elif isinstance(command, PutToken | DeleteToken):
         key = TOKEN_PREFIX + str(command.accessor)
         old = find(key)
         noun = TOKEN_PREFIX + str(old["name"] if old else getattr(command, "name", ""))
         before = _held(old["policies"] if old else [], find)
-        after = _held(command.policies, find) if isinstance(command, PutToken) else []
+        after = tuple(_held(command.policies, find)) if isinstance(command, PutToken) else ()
     else:
         return command
     for rules in (before, after):
@@ -68,7 +68,9 @@ def checked(actor: Actor, command: Command, find: Find) -> Command:
     return _bound(command, noun, old["revision"] if old else 0)
 
 
-def _bound(command: PutPolicy | DeletePolicy | PutToken | DeleteToken, noun: str, seen: int) -> Any:
+def _bound(
+    command: PutPolicy | DeletePolicy | PutToken | DeleteToken, noun: str, seen: int
+) -> Command:
     """The command for the row at revision `seen` only: another one was not judged."""
     if command.expect not in (None, seen):
         raise CommandRejected(
@@ -77,9 +79,9 @@ def _bound(command: PutPolicy | DeletePolicy | PutToken | DeleteToken, noun: str
     return replace(command, expect=seen)
 
 
-def _new_rules(command: PutPolicy) -> list[Rule]:
+def _new_rules(command: PutPolicy) -> tuple[Rule, ...]:
     try:
-        return _rules(
+        return rules_of(
             checked_rule(f"policy {command.name}, rule {i}", rule)
             for i, rule in enumerate(command.rules, 1)
         )
@@ -94,12 +96,8 @@ def _held(policies: Iterable[str], find: Find) -> list[Rule]:
         row = find(f"{POLICY_PREFIX}{policy}")
         if row is None:
             raise CommandRejected("invalid", f"policy {str(policy)[:40]} does not exist")
-        found += _rules(row["rules"])
+        found += rules_of(row["rules"])
     return found
-
-
-def _rules(fields: Iterable[dict[str, Any]]) -> list[Rule]:
-    return [Rule(f["resource"], f["name"], tuple(f["actions"]), f["effect"]) for f in fields]
 
 
 def _covers(wide: Rule, narrow: Rule) -> bool:

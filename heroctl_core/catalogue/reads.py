@@ -9,7 +9,6 @@ from ..codec import unpack
 from ..errors import CommandRejected, NoLeader, UsageError
 from ..raft.port import Replicator
 from ..state.machine import View
-from ..state.rows import label
 from .access import Actor
 
 Consistency = Literal["linearizable", "stale"]
@@ -44,13 +43,6 @@ class Reader:
         self.barrier(consistency)
         row = self._replicator.machine.get(kind, key)
         return None if row is None else unpack(row)
-
-    def get(self, kind: str, key: str, consistency: Consistency) -> Fields:
-        """The decoded row; raises CommandRejected not_found."""
-        fields = self.find(kind, key, consistency)
-        if fields is None:
-            raise CommandRejected("not_found", f"{label(kind, key)} does not exist")
-        return fields
 
     def view(self, consistency: Consistency) -> View:
         """Everything at one revision."""

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .. import limits
 from ..errors import CommandRejected
 from ..state.commands import DeleteSecret, PutSecret
 from .access import OPERATOR, Actor
-from .reads import Consistency, Fields, Reader, may_list
-from .values import check_expect, check_name, invalid, row_times, text_map
+from .reads import Consistency, Reader
+from .resource import Resource
+from .values import check_expect, check_name, invalid, shown, text_map
 from .writes import Writer, Written
 
 
@@ -42,29 +43,24 @@ class Secret:
 
     def to_json(self) -> dict[str, Any]:
         """The secret as the API shows it; with its value, as text or base64, when it was read."""
-        shown: dict[str, Any] = {
-            "kind": "secret",
-            "name": self.name,
-            "metadata": self.metadata,
-            "version": self.version,
-            "revision": self.revision,
-            "created_ms": self.created_ms,
-            "modified_ms": self.modified_ms,
-        }
+        document = shown("secret", self)
+        del document["value"]
         if self.value is not None:
             try:
-                shown["value"] = self.value.decode()
+                document["value"] = self.value.decode()
             except UnicodeDecodeError:
-                shown["value_base64"] = base64.b64encode(self.value).decode()
-        return shown
+                document["value_base64"] = base64.b64encode(self.value).decode()
+        return document
 
 
-class Secrets:
-    """Puts, gets, lists and deletes secrets. Any thread."""
+class Secrets(Resource[Secret]):
+    """Puts, gets, lists and deletes secrets; a list has no values. Any thread."""
+
+    noun = right = "secret"
+    table, deletion, value = "secrets", DeleteSecret, Secret
 
     def __init__(self, writer: Writer, reader: Reader, seals: Callable[[], Seals]) -> None:
-        self._writer = writer
-        self._reader = reader
+        super().__init__(writer, reader)
         self._seals = seals
 
     def put_command(
@@ -102,53 +98,11 @@ class Secrets:
         """Seals and writes a secret."""
         actor.check("write", "secret", str(name))
         command = self.put_command(name, value, metadata=metadata, expect=expect)
-        return self._writer.write(command, actor, request_id)
+        return self._write(command, actor, request_id)
 
     def get(
         self, name: str, *, consistency: Consistency = "linearizable", actor: Actor = OPERATOR
     ) -> Secret:
         """The secret with its value; CommandRejected not_found."""
-        actor.check("read", "secret", name)
-        fields = self._reader.get("secrets", name, consistency)
-        return _secret(name, fields, self._seals().open(name, fields["sealed"]))
-
-    def list(
-        self,
-        prefix: str = "",
-        *,
-        limit: int | None = None,
-        after: str | None = None,
-        consistency: Consistency = "linearizable",
-        actor: Actor = OPERATOR,
-    ) -> list[Secret]:
-        """The secrets that the actor may see, by name, without their values."""
-        may_list(actor, "secret")
-
-        def make(name: str, fields: Fields) -> Secret | None:
-            return _secret(name, fields, None) if actor.may_see("secret", name) else None
-
-        return self._reader.page("secrets", prefix, after, limit, consistency, make)
-
-    def delete(
-        self,
-        name: str,
-        *,
-        expect: int | None = None,
-        request_id: bytes | None = None,
-        actor: Actor = OPERATOR,
-    ) -> Written:
-        """Drops a secret."""
-        actor.check("delete", "secret", str(name))
-        check_name("secret", name)
-        check_expect(expect)
-        return self._writer.write(DeleteSecret(name, expect), actor, request_id)
-
-
-def _secret(name: str, fields: Fields, value: bytes | None) -> Secret:
-    return Secret(
-        name=name,
-        metadata=fields["metadata"],
-        version=fields["version"],
-        value=value,
-        **row_times(fields),
-    )
+        fields = self._row(name, consistency, actor)
+        return replace(self._make(name, fields), value=self._seals().open(name, fields["sealed"]))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from .. import limits
 from ..codec import NotCanonical, canonical, pack
@@ -77,10 +78,24 @@ def _refuse_foreign(value: object, place: str, depth: int) -> None:
             _refuse_foreign(item, f"{place}.{key}", depth + 1)
 
 
-def row_times(fields: Mapping[str, Any]) -> dict[str, int]:
-    """The stamp of a row as keyword arguments of the values that users get."""
-    return {
-        "created_ms": fields["created_ms"],
-        "modified_ms": fields["modified_ms"],
-        "revision": fields["revision"],
-    }
+class Value(Protocol):
+    """A row as users get it: a frozen dataclass."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def name(self) -> str: ...
+    def to_json(self) -> dict[str, Any]: ...
+
+
+V = TypeVar("V", bound=Value)
+
+
+def value_of(kind: type[V], row: Mapping[str, Any]) -> V:
+    """The value of a row's fields; what the row has beside them is left out."""
+    return kind(**{field.name: row[field.name] for field in fields(kind) if field.name in row})
+
+
+def shown(kind: str, value: Value) -> dict[str, Any]:
+    """A value as the API and the command line show it."""
+    return {"kind": kind, **{field.name: getattr(value, field.name) for field in fields(value)}}

@@ -129,7 +129,7 @@ class ApiServer:
 
     def _handler(self, route: routes.Route) -> Handler:
         async def handle(request: web.Request) -> web.StreamResponse:
-            if route.action is None:  # health must be told also when every thread is busy
+            if route.is_open:  # health must be told also when every thread is busy
                 return self._response(route.function(self._node, auth.NOBODY, _call(request, None)))
             data = await self._body(request) if route.takes_body else None
 

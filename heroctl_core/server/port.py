@@ -59,7 +59,7 @@ class Status:
 
     @property
     def age_s(self) -> float | None:
-        """Seconds since this node last heard a quorum: how old its copy may be; None for never."""
+        """How many seconds this node's copy may be behind; None when it never was up to date."""
         age_s = self.raft.last_contact_s
         return age_s if math.isfinite(age_s) else None
 

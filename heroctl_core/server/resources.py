@@ -6,10 +6,11 @@ of our errors. Rights are checked by the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ..catalogue.access import Actor
+from ..catalogue.resource import Resource
 from . import documents
 from .port import Node
 from .wire import Call, Reply
@@ -24,10 +25,10 @@ def _written(written: documents.Shown) -> Reply:
     return Reply(written.to_json())
 
 
-def lists(kind: str, page: Callable[[Node], Callable[..., Sequence[Any]]]) -> Function:
+def lists(kind: str, of: Callable[[Node], Resource[Any]]) -> Function:
     def run(node: Node, actor: Actor, call: Call) -> Reply:
         limit = call.number("limit", most=PAGE) or PAGE
-        items = page(node)(
+        items = of(node).list(
             call.query.get("prefix", ""),
             limit=limit,
             after=call.query.get("after"),
@@ -41,21 +42,17 @@ def lists(kind: str, page: Callable[[Node], Callable[..., Sequence[Any]]]) -> Fu
     return run
 
 
-def gets(one: Callable[[Node], Callable[..., documents.Shown]]) -> Function:
+def gets(of: Callable[[Node], Resource[Any]]) -> Function:
     def run(node: Node, actor: Actor, call: Call) -> Reply:
-        found = one(node)(call.names["name"], consistency=call.consistency, actor=actor)
+        found = of(node).get(call.names["name"], consistency=call.consistency, actor=actor)
         return Reply(documents.document(found), stale=call.is_stale)
 
     return run
 
 
-def deletes(delete: Callable[[Node], Callable[..., documents.Shown]]) -> Function:
+def deletes(of: Callable[[Node], Resource[Any]]) -> Function:
     def run(node: Node, actor: Actor, call: Call) -> Reply:
-        return _written(
-            delete(node)(
-                call.names["name"], expect=call.expect, request_id=call.request_id, actor=actor
-            )
-        )
+        return _written(of(node).delete(call.names["name"], **_stamp(actor, call)))
 
     return run
 

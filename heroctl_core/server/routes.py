@@ -6,14 +6,15 @@ raises one of our errors. Rights are checked by the services.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from ..catalogue.access import Actor
+from ..catalogue.resource import Resource
 from ..errors import CommandRejected, NodeFault, NotApplied, ReadOnly
-from . import documents, metrics, resources
+from . import metrics, resources
 from .port import Node, RestoreOptions, SavedSnapshot
 from .resources import Function
 from .wire import Call, Reply
@@ -23,13 +24,12 @@ _TICK_AGE_S: Final = 10.0  # an engine that is still for longer is not alive
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One line of the API. `action` is the right that it needs, as in `job:read`."""
+    """One line of the API. `is_open`: anybody may call it, also without a token."""
 
     method: str
     path: str
-    action: str | None  # None: anybody, also without a token
     function: Function
-    summary: str
+    is_open: bool = False
 
     @property
     def takes_body(self) -> bool:
@@ -99,103 +99,34 @@ def restore(node: Node, call: Call, archive: Path) -> Reply:
 
 
 def _resource(
-    kind: str,
-    right: str,
-    path: str,
-    *,
-    page: Callable[[Node], Callable[..., Sequence[Any]]],
-    one: Callable[[Node], Callable[..., documents.Shown]],
-    put: Function,
-    delete: Callable[[Node], Callable[..., documents.Shown]],
+    kind: str, path: str, of: Callable[[Node], Resource[Any]], put: Function
 ) -> tuple[Route, ...]:
     """The four routes that every kind has."""
     named = f"{path}/{{name:.+}}"
     return (
-        Route(
-            "GET",
-            path,
-            f"{right}:list",
-            resources.lists(kind, page),
-            f"A page of {kind} documents.",
-        ),
-        Route("GET", named, f"{right}:read", resources.gets(one), f"One {kind}."),
-        Route("PUT", named, f"{right}:write", put, f"Write one {kind}."),
-        Route("DELETE", named, f"{right}:delete", resources.deletes(delete), f"Delete one {kind}."),
+        Route("GET", path, resources.lists(kind, of)),
+        Route("GET", named, resources.gets(of)),
+        Route("PUT", named, put),
+        Route("DELETE", named, resources.deletes(of)),
     )
 
 
+_SERIES: Final = "/v1/metrics/{name:.+}"
+
 ROUTES: Final[tuple[Route, ...]] = (
-    *_resource(
-        "job",
-        "job",
-        "/v1/jobs",
-        page=lambda node: node.jobs.list,
-        one=lambda node: node.jobs.get,
-        put=resources.put_job,
-        delete=lambda node: node.jobs.delete,
-    ),
-    *_resource(
-        "secret",
-        "secret",
-        "/v1/secrets",
-        page=lambda node: node.secrets.list,
-        one=lambda node: node.secrets.get,
-        put=resources.put_secret,
-        delete=lambda node: node.secrets.delete,
-    ),
-    *_resource(
-        "policy",
-        "acl",
-        "/v1/acl/policies",
-        page=lambda node: node.acl.list_policies,
-        one=lambda node: node.acl.get_policy,
-        put=resources.put_policy,
-        delete=lambda node: node.acl.delete_policy,
-    ),
-    *_resource(
-        "token",
-        "acl",
-        "/v1/acl/tokens",
-        page=lambda node: node.acl.list_tokens,
-        one=lambda node: node.acl.get_token,
-        put=resources.put_token,
-        delete=lambda node: node.acl.delete_token,
-    ),
-    *_resource(
-        "ingress",
-        "ingress",
-        "/v1/ingress",
-        page=lambda node: node.ingress.list,
-        one=lambda node: node.ingress.get,
-        put=resources.put_ingress,
-        delete=lambda node: node.ingress.delete,
-    ),
-    *_resource(
-        "node",
-        "node",
-        "/v1/nodes",
-        page=lambda node: node.nodes.list,
-        one=lambda node: node.nodes.get,
-        put=resources.put_node,
-        delete=lambda node: node.nodes.delete,
-    ),
-    Route("POST", "/v1/acl/bootstrap", "operator:write", resources.bootstrap, "The first token."),
-    Route("GET", "/v1/metrics", "metrics:list", resources.list_metrics, "All metric series."),
-    Route(
-        "GET", "/v1/metrics/{name:.+}", "metrics:read", resources.get_metrics, "One metric series."
-    ),
-    Route(
-        "POST", "/v1/metrics", "metrics:write", resources.put_metrics, "Add samples to a series."
-    ),
-    Route(
-        "DELETE",
-        "/v1/metrics/{name:.+}",
-        "metrics:delete",
-        resources.delete_metrics,
-        "Delete metric series.",
-    ),
-    Route("GET", "/v1/status", "any", status, "How the cluster is."),
-    Route("GET", "/livez", None, livez, "Whether the node is alive."),
-    Route("GET", "/readyz", None, readyz, "Whether the node takes writes."),
-    Route("GET", "/metrics", None, prometheus, "Metrics of the node itself."),
+    *_resource("job", "/v1/jobs", lambda node: node.jobs, resources.put_job),
+    *_resource("secret", "/v1/secrets", lambda node: node.secrets, resources.put_secret),
+    *_resource("policy", "/v1/acl/policies", lambda node: node.acl.policies, resources.put_policy),
+    *_resource("token", "/v1/acl/tokens", lambda node: node.acl.tokens, resources.put_token),
+    *_resource("ingress", "/v1/ingress", lambda node: node.ingress, resources.put_ingress),
+    *_resource("node", "/v1/nodes", lambda node: node.nodes, resources.put_node),
+    Route("POST", "/v1/acl/bootstrap", resources.bootstrap),
+    Route("GET", "/v1/metrics", resources.list_metrics),
+    Route("GET", _SERIES, resources.get_metrics),
+    Route("POST", "/v1/metrics", resources.put_metrics),
+    Route("DELETE", _SERIES, resources.delete_metrics),
+    Route("GET", "/v1/status", status),
+    Route("GET", "/livez", livez, is_open=True),
+    Route("GET", "/readyz", readyz, is_open=True),
+    Route("GET", "/metrics", prometheus, is_open=True),
 )

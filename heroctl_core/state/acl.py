@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from ..codec import pack, unpack
+from ..codec import unpack
 from .rows import (
     Refused,
     Rows,
@@ -41,16 +41,8 @@ def put_policy(rows: Rows, body: list[Any]) -> None:
         raise Refused("invalid", f"policy {name}: rules must be a list")
     checked = [checked_rule(f"policy {name}, rule {i}", rule) for i, rule in enumerate(rules, 1)]
     key = POLICY_PREFIX + name
-    stamp = rows.stamp(rows.current("acl", key, expect))
-    row = {
-        "created_ms": stamp.created_ms,
-        "created_revision": stamp.created_revision,
-        "modified_ms": stamp.modified_ms,
-        "revision": stamp.revision,
-        "rules": checked,
-        "version": stamp.version,
-    }
-    rows.put("acl", key, pack(row))
+    fields = {"rules": checked}
+    rows.put("acl", key, rows.stamped(rows.current("acl", key, expect), fields))
 
 
 def delete_policy(rows: Rows, body: list[Any]) -> None:
@@ -75,21 +67,13 @@ def put_token(rows: Rows, body: list[Any]) -> None:
     policies = _checked_policies(rows, accessor, policies)
     key = TOKEN_PREFIX + accessor
     old = rows.current("acl", key, expect)
-    stamp = rows.stamp(old)
-    packed = pack(
-        {
-            "created_ms": stamp.created_ms,
-            "created_revision": stamp.created_revision,
-            "expires_ms": expires_ms,
-            "modified_ms": stamp.modified_ms,
-            "name": name,
-            "policies": policies,
-            "revision": stamp.revision,
-            "secret_hash": secret_hash,
-            "version": stamp.version,
-        }
-    )
-    rows.put("acl", key, packed)
+    fields = {
+        "expires_ms": expires_ms,
+        "name": name,
+        "policies": policies,
+        "secret_hash": secret_hash,
+    }
+    rows.put("acl", key, rows.stamped(old, fields))
     _refer(rows, old["policies"] if old else [], policies)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import Any, Final
 
-from ..codec import pack
 from .rows import Refused, Rows, check_name, checked_text, decode_row
 
 SPEC_FIELDS: Final = frozenset({"host", "job", "path", "port", "tls"})
@@ -24,20 +23,7 @@ def put_ingress(rows: Rows, body: list[Any]) -> None:
     if rows.tables["jobs"].get(job) is None:
         raise Refused("invalid", f"ingress {name}: job {job} does not exist")
     old = rows.current("ingress", name, expect)
-    stamp = rows.stamp(old)
-    row = {
-        "created_ms": stamp.created_ms,
-        "created_revision": stamp.created_revision,
-        "host": spec["host"],
-        "job": job,
-        "modified_ms": stamp.modified_ms,
-        "path": spec["path"],
-        "port": spec["port"],
-        "revision": stamp.revision,
-        "tls": spec["tls"],
-        "version": stamp.version,
-    }
-    rows.put("ingress", name, pack(row))
+    rows.put("ingress", name, rows.stamped(old, spec))
     if old is not None:
         rows.job_references.drop(old["job"])
     rows.job_references.add(job)

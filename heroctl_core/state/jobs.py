@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..codec import pack, unpack
+from ..codec import unpack
 from .rows import Refused, Rows, check_name, checked_bytes, checked_labels, label
 
 
@@ -14,17 +14,8 @@ def put_job(rows: Rows, body: list[Any]) -> None:
     check_name("job", name)
     checked_bytes("spec", spec)
     labels = checked_labels("label", labels)
-    stamp = rows.stamp(rows.current("jobs", name, expect))
-    row = {
-        "created_ms": stamp.created_ms,
-        "created_revision": stamp.created_revision,
-        "labels": labels,
-        "modified_ms": stamp.modified_ms,
-        "revision": stamp.revision,
-        "spec": spec,
-        "version": stamp.version,
-    }
-    rows.put("jobs", name, pack(row))
+    fields = {"labels": labels, "spec": spec}
+    rows.put("jobs", name, rows.stamped(rows.current("jobs", name, expect), fields))
 
 
 def delete_job(rows: Rows, body: list[Any]) -> None:

@@ -176,24 +176,17 @@ def _block_row(
     packed = rows.tables["metrics"].get(key)
     old = None if packed is None else decode_row("metrics", key, packed)
     encoded, tail = _with_values(key, old, sorted(values.items()))
-    stamp = rows.stamp(old)
-    return pack(
-        {
-            "count": tail.count,
-            "created_ms": stamp.created_ms,
-            "created_revision": stamp.created_revision,
-            "labels": labels,
-            "last_ms": tail.last_ms,
-            "last_units": tail.last_units,
-            "modified_ms": stamp.modified_ms,
-            "points": encoded,
-            "revision": stamp.revision,
-            "scale": tail.scale,
-            "series": series,
-            "step_ms": tail.step_ms,
-            "version": stamp.version,
-        }
-    )
+    fields = {
+        "count": tail.count,
+        "labels": labels,
+        "last_ms": tail.last_ms,
+        "last_units": tail.last_units,
+        "points": encoded,
+        "scale": tail.scale,
+        "series": series,
+        "step_ms": tail.step_ms,
+    }
+    return rows.stamped(old, fields)
 
 
 def _with_values(

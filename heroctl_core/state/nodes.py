@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..codec import pack
 from .rows import Refused, Rows, check_name, checked_labels, checked_text
 
 
@@ -16,26 +15,13 @@ def put_node(rows: Rows, body: list[Any]) -> None:
     address = checked_text(f"node {name}: address", address)
     labels = checked_labels("label", labels)
     resources = _checked_resources(f"node {name}: resource", resources)
-    stamp = rows.stamp(rows.current("nodes", name, expect))
-    row = {
-        "address": address,
-        "created_ms": stamp.created_ms,
-        "created_revision": stamp.created_revision,
-        "labels": labels,
-        "modified_ms": stamp.modified_ms,
-        "resources": resources,
-        "revision": stamp.revision,
-        "version": stamp.version,
-    }
-    rows.put("nodes", name, pack(row))
+    fields = {"address": address, "labels": labels, "resources": resources}
+    rows.put("nodes", name, rows.stamped(rows.current("nodes", name, expect), fields))
 
 
 def delete_node(rows: Rows, body: list[Any]) -> None:
     """Drops a node: [name, expect]."""
-    name, expect = body
-    check_name("node", name)
-    rows.existing("nodes", name, expect)
-    rows.delete("nodes", name)
+    rows.drop("nodes", "node", body)
 
 
 def _checked_resources(place: str, value: object) -> dict[str, int | float]:

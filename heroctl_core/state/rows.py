@@ -7,10 +7,10 @@ write anything, and the machine turns that into a value.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from .. import limits
-from ..codec import unpack
+from ..codec import pack, unpack
 from ..errors import StateDefect
 from .names import has_hidden, name_fault
 from .tables import Table
@@ -54,16 +54,6 @@ class References:
             self.counts[name] = left
         else:
             del self.counts[name]
-
-
-class RowStamp(NamedTuple):
-    """When a row was made and changed, by revision and by time; `version` counts its puts."""
-
-    created_ms: int
-    created_revision: int
-    modified_ms: int
-    revision: int
-    version: int
 
 
 class Rows:
@@ -111,14 +101,21 @@ class Rows:
             raise StateDefect(f"{label(kind, key)} vanished while it was read")
         return old
 
-    def stamp(self, old: dict[str, Any] | None) -> RowStamp:
-        """The stamp of a row that the command at hand writes over `old`."""
+    def stamped(self, old: dict[str, Any] | None, fields: dict[str, Any]) -> bytes:
+        """The row that the command at hand writes over `old`, its fields in canonical order.
+
+        It says when it was made and changed, by revision and by time; `version` counts its puts.
+        """
         revision, now = self.revision + 1, self.time_ms
-        if old is None:
-            return RowStamp(now, revision, now, revision, 1)
-        return RowStamp(
-            old["created_ms"], old["created_revision"], now, revision, old["version"] + 1
-        )
+        row = {
+            "created_ms": old["created_ms"] if old else now,
+            "created_revision": old["created_revision"] if old else revision,
+            "modified_ms": now,
+            "revision": revision,
+            "version": old["version"] + 1 if old else 1,
+            **fields,
+        }
+        return pack(dict(sorted(row.items())))
 
     def put(self, kind: str, key: str, row: bytes) -> None:
         """Writes a row within the limits; the last thing that a rule does."""
@@ -141,6 +138,13 @@ class Rows:
         """Drops a row that exists."""
         self.tables[kind].delete(key)
         self.total -= 1
+
+    def drop(self, kind: str, noun: str, body: list[Any]) -> None:
+        """The rule of a deletion that nothing else depends on: [name, expect]."""
+        name, expect = body
+        check_name(noun, name)
+        self.existing(kind, name, expect)
+        self.delete(kind, name)
 
     def fill(self, kind: str, records: Iterable[tuple[str, bytes]]) -> None:
         """Takes rows from an archive or a dump as they are; ValueError for a key that is there."""
