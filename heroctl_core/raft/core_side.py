@@ -60,6 +60,7 @@ class CoreSide:
             if node.clock.monotonic_s() > until:
                 break
         node.reads.applied(core.applied_index)
+        node.freshness.applied(core.applied_index, log.entries[core.applied_index - first][2])
         return False
 
     def core_composes(self) -> None:

@@ -54,10 +54,6 @@ def _append(
 ) -> str | None:  # fmt: skip
     batch = tuple((data, index, at) for data, index, at in entries)
     message = guard.AppendEntries(term, prev_index, prev_term, batch, commit_index)
-    if not node.protections.guard:
-        node.answering_seq = seq
-        _hear_leader_unguarded(node, sender, message)
-        return None
     verdict = guard.judge(sender, message, _facts(node))
     if verdict.cut:
         return verdict.cut
@@ -71,19 +67,13 @@ def _append(
     node.answering_seq = seq
     node.core.receive_append(sender, verdict.hand_on)
     node.elections.heard_leader()
+    node.freshness.told(term, commit_index, node.elections.contact_s)
     if verdict.answer:
         node.answer(sender, verdict.answer.next_index, success=verdict.answer.success)
     node.answering_seq = 0  # what else is answered to this leader confirms none of its messages
     if was_leading:
         node.stopped_leading("another node leads in a newer term")
     return None
-
-
-def _hear_leader_unguarded(node: RaftNode, sender: str, message: guard.AppendEntries) -> None:
-    """What stock pysyncobj does; the simulator shows what that costs."""
-    if message.term >= node.core.term:
-        node.core.receive_append(sender, message)
-        node.elections.heard_leader()
 
 
 def _facts(node: RaftNode) -> guard.Facts:

@@ -51,7 +51,7 @@ class Leadership:
     def compose(self) -> None:
         """One entry from all proposals that wait (engine.md, step 4)."""
         node = self._node
-        if not self._noop_committed() or not self.has_room():
+        if not self.knows_commits() or not self.has_room():
             return
         commands = node.proposals.take(limits.ENTRY_BYTES - ENTRY_OVERHEAD)
         if commands:
@@ -65,7 +65,7 @@ class Leadership:
         """One turn of a leader; `due` when it is time for heartbeats."""
         node = self._node
         reading = False
-        if self._noop_committed():
+        if self.knows_commits():
             reading = node.reads.register(node.core.commit_index, node.replication.seq)
         tell = due or reading or self._tells_commit(now)
         node.replication.send_all(node.connected, heartbeat=tell)
@@ -78,6 +78,8 @@ class Leadership:
             if not node.configuration.is_quorum(alive | {node.member_id}):
                 node.lose_leadership("this node led, but heard no majority of voters any more")
                 return
+            if self.knows_commits():
+                node.freshness.led(now)
             self._change_membership()
 
     def _tells_commit(self, now: float) -> bool:
@@ -108,7 +110,7 @@ class Leadership:
 
     def _change_membership(self) -> None:
         node = self._node
-        if not self._noop_committed() or node.configurations.newest_index > node.core.commit_index:
+        if not self.knows_commits() or node.configurations.newest_index > node.core.commit_index:
             return  # one change at a time (row 1)
         now = node.clock.monotonic_s()
         alive = node.replication.recently(now, node.timing.election_timeout_s) | {node.member_id}
@@ -121,7 +123,9 @@ class Leadership:
         if change is not None:
             node.core.append(b"\x02" + change.encode())
 
-    def _noop_committed(self) -> bool:
+    def knows_commits(self) -> bool:
+        """Whether the leader's own no-op is committed: before, nobody knows what the entries of
+        earlier terms will become."""
         node = self._node
         noop = node.core.noop_index
         return (

@@ -28,6 +28,7 @@ from .compaction import Compaction
 from .core_side import CoreSide
 from .elections import Elections
 from .engine import LEADER, RaftCore
+from .freshness import Freshness
 from .install import Dumps, Receiver, Sender
 from .leadership import Leadership
 from .log import Log
@@ -37,14 +38,6 @@ from .reads import Reads
 from .replication import Replication
 
 KEPT_ENTRIES: Final = 2_000  # behind a dump, for followers that lag a little
-
-
-@dataclass(frozen=True, slots=True)
-class Protections:
-    """What stands between pysyncobj and the world. Only the simulator hands in weaker ones."""
-
-    guard: bool = True
-    sync: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +71,6 @@ class RaftNode:
         send: Callable[[str, list[object]], None],
         flush: Callable[[], None],
         wake: Callable[[], None],
-        protections: Protections = Protections(),
         kept_entries: int = KEPT_ENTRIES,
     ) -> None:
         """`machine` and `configuration` are those of the log's current dump, or of the start."""
@@ -89,7 +81,6 @@ class RaftNode:
         self.timing = timing
         self._flush = flush
         self.send = send
-        self.protections = protections
         self.promises: list[tuple[str, list[object]]] = []
         self.connected: set[str] = set()
         self.candidates: Mapping[str, Candidate] = {}
@@ -99,6 +90,7 @@ class RaftNode:
         self.suspended: str | None = None  # why this node takes no part any more
         self.proposals = Proposals(clock, wake)
         self.reads = Reads(clock, wake, number=rng.getrandbits(62))
+        self.freshness = Freshness()
         self.elections = Elections(clock, rng, timing.election_timeout_s)
         applied = log.dump.index if log.dump else log.entries[0][1]
         self.core = RaftCore(member_id, log, CoreSide(self), applied_index=applied)
@@ -232,7 +224,7 @@ class RaftNode:
         if self.suspended is not None:
             return self._turn_suspended()
         self._sync_and_release()
-        if self.protections.sync and self.leading:
+        if self.leading:
             assert self.log.synced_index == self.log.entries[-1][1], "the leader counts unsynced"
         self.proposals.drain()
         self.reads.drain()
@@ -252,10 +244,7 @@ class RaftNode:
 
     def _sync_and_release(self) -> None:
         if self.log.dirty:
-            if self.protections.sync:
-                self.log.sync()
-            elif self.leading:
-                self.log.synced_index = self.log.entries[-1][1]
+            self.log.sync()
         for member_id, frame in self.promises:
             self.send(member_id, frame)
         self.promises.clear()

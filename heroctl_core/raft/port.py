@@ -65,7 +65,7 @@ class RaftStatus:
     mode: Mode
     mode_since_ms: int
     tick_age_s: float  # seconds since the loop's last turn
-    last_contact_s: float  # seconds since this node last heard a quorum; 0 on a leader with one
+    last_contact_s: float  # how much older than the cluster a stale read may be; 0 on the leader
     fencing: str  # serving | starting | unconfirmed | contested | suspended
     members: tuple[Member, ...] = ()
     lineage: Lineage = ()

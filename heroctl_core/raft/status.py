@@ -54,7 +54,7 @@ def observe(runtime: Runtime, before: Observed, now_s: float, time_ms: int) -> O
         mode=mode,
         mode_since_ms=old.mode_since_ms if old.mode is mode else time_ms,
         tick_age_s=0.0,
-        last_contact_s=_last_contact_s(node, now_s),
+        last_contact_s=stale_for_s(node, now_s),
         fencing=_fencing(runtime, node),
         members=_members(node),
         lineage=tuple(Generation(g.number, g.restore_id) for g in header.lineage) if header else (),
@@ -102,13 +102,14 @@ def _fencing(runtime: Runtime, node: RaftNode | None) -> str:
     return "serving" if runtime.confirmed else "unconfirmed"
 
 
-def _last_contact_s(node: RaftNode | None, now_s: float) -> float:
-    """Seconds since this node last heard a quorum: how old a stale read may be."""
+def stale_for_s(node: RaftNode | None, now_s: float) -> float:
+    """How many seconds a stale read here may be behind; an election timeout more on a leader that
+    does not know yet that another one is elected."""
     if node is None:
         return math.inf
-    if node.leading and node.has_quorum():
+    if node.leading and node.leadership.knows_commits() and node.has_quorum():
         return 0.0
-    return now_s - max(node.elections.contact_s, node.last_quorum_s)
+    return now_s - node.freshness.shown_s
 
 
 def _members(node: RaftNode | None) -> tuple[Member, ...]:

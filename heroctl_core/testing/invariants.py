@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..raft.guard import MEMBERSHIP
 from ..raft.membership import Configuration, decode
 from ..state.rows import KINDS
+from .simulated_machine import Applications
 
 if TYPE_CHECKING:
     from ..raft.node import RaftNode
@@ -35,7 +36,7 @@ class Invariants:
 
     leaders: dict[int, str] = field(default_factory=dict)  # by term
     entries: dict[int, Committed] = field(default_factory=dict)  # by index
-    acknowledgements: dict[int, bytes] = field(default_factory=dict)  # revision: request id
+    applications: Applications = field(default_factory=Applications)
     _fingerprints: dict[int, tuple[int, ...]] = field(default_factory=dict)
     _applied: dict[int, int] = field(default_factory=dict)  # id(node): index
     _elected: set[tuple[int, str]] = field(default_factory=set)
@@ -45,6 +46,8 @@ class Invariants:
         nodes = [node for node in nodes if node.suspended is None]
         for node in nodes:
             self._check_applied(node)
+        if self.applications.fault is not None:
+            raise Violation(self.applications.fault)
         for node in nodes:
             if node.leading:
                 self._check_leader(node)
@@ -87,20 +90,15 @@ class Invariants:
         """The node is gone; another object may get its id()."""
         self._applied.pop(id(node), None)
 
-    def acknowledged(self, request_id: bytes, revision: int) -> bool:
-        """A client was told that its write is durable at `revision`; False when another client was
-        told the same."""
-        return self.acknowledgements.setdefault(revision, request_id) == request_id
-
     def check_end(self, nodes: Iterable[RaftNode]) -> None:
         """After the calm: every acknowledged write is in the committed history."""
         reached = max((node.machine.revision for node in nodes), default=0)
-        everything = b"".join(entry.data for entry in self.entries.values())
-        for revision, request_id in self.acknowledgements.items():
+        for revision in self.applications.acknowledged:
             if revision > reached:
                 raise Violation(f"acknowledged revision {revision} is gone, {reached} is the last")
-            if request_id not in everything:
-                raise Violation(f"acknowledged revision {revision} is in no committed entry")
+        for request_id, effect in self.applications.effects.items():
+            if request_id not in self.entries[effect.at].data:
+                raise Violation(f"revision {effect.revision} is not in entry {effect.at}")
 
     def membership_changes(self) -> Counter[str]:
         """How many voters were added and members removed by committed entries."""
@@ -115,12 +113,13 @@ class Invariants:
                 before = now
         return changes
 
-    def digest(self, stats: Mapping[str, int]) -> str:
+    def digest(self, stats: Mapping[str, int], *more: int) -> str:
         """One value for the whole history: two runs of a seed must give the same."""
         history = (
             sorted(self.leaders.items()),
             sorted(self.entries.items()),
-            sorted(self.acknowledgements.items()),
+            self.applications.acknowledged,
             sorted(stats.items()),
+            more,
         )
         return hashlib.sha256(repr(history).encode()).hexdigest()

@@ -24,7 +24,8 @@ from ..state.machine import StateMachine
 from ..state.outcome import Outcome
 from .clock import ManualClock
 from .memory_log import MemoryLog
-from .simulated_disk import DumpDisk, SimulatedDumps, machine_of
+from .simulated_disk import DumpDisk, SimulatedDumps
+from .simulated_machine import loaded
 
 _STEP_S = 0.01
 
@@ -92,7 +93,7 @@ class RaftBench:
         machine = StateMachine()
         if kept.dump is not None:
             stored = disk.stored[kept.dump.name]
-            machine, configuration = machine_of(stored.state), stored.configuration
+            machine, configuration = loaded(machine, stored.state), stored.configuration
         node = self.nodes[letter] = RaftNode(
             letter,
             log=kept,  # type: ignore[arg-type]

@@ -21,18 +21,13 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ..raft.node import Protections
 from .invariants import Violation
 from .simulator import World
+from .weakened import WITHOUT, Parts
 
 SECONDS: Final = 20.0  # simulated, with faults; then it has to calm down
 VOTERS: Final = (1, 3, 5)
 FILES_EACH: Final = 5  # each so many-th seed runs on files
-
-PROTECTIONS: Final = {
-    "guard": Protections(guard=False),
-    "sync": Protections(sync=False),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +47,12 @@ class Run:
 
 def run_seed(seed: int, without: str | None = None, seconds: float = SECONDS) -> Run:
     """One run; the same seed gives the same run everywhere."""
-    protections = Protections() if without is None else PROTECTIONS[without]
+    parts = Parts() if without is None else WITHOUT[without]
     with tempfile.TemporaryDirectory(prefix="heroctl-sim-") as folder:
-        on_files = Path(folder) if seed % FILES_EACH == FILES_EACH - 1 else None
-        world = World(seed, VOTERS[seed % len(VOTERS)], protections=protections, folder=on_files)
+        files = seed % FILES_EACH == FILES_EACH - 1 and without is None
+        world = World(
+            seed, VOTERS[seed % len(VOTERS)], parts=parts, folder=Path(folder) if files else None
+        )
         try:
             world.run(seconds)
         except Violation as error:
@@ -83,7 +80,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--seeds", type=int, default=100, metavar="N", help="how many (100)")
     parser.add_argument("--start", type=int, default=0, metavar="S", help="the first (0)")
-    parser.add_argument("--without", choices=sorted(PROTECTIONS), help="take a protection away")
+    parser.add_argument("--without", choices=sorted(WITHOUT), help="take a protection away")
     parser.add_argument(
         "--jobs", type=int, default=min(2, os.cpu_count() or 1), metavar="J", help="processes"
     )

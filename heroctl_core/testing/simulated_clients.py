@@ -2,14 +2,16 @@
 
 Each call goes through one node; what comes back unknown is now and then tried again with the same
 request id through another. `check_end` says whether the answers can all be true: the history of
-each key is linearizable, and nothing that was certainly not applied is in the log.
+each key is linearizable, and nothing that was certainly not applied is in the log. Stale reads are
+checked at once.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections import Counter
+from bisect import bisect_right
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,14 +21,16 @@ from typing import Any, Final
 from .. import codec
 from ..errors import HeroctlError, NotApplied
 from ..raft.node import RaftNode
+from ..raft.status import stale_for_s
 from ..state.commands import DeleteJob, Envelope, PutJob, encode
-from ..state.machine import StateMachine
 from ..state.outcome import Applied, Outcome
-from .invariants import Invariants, Violation
+from .invariants import Violation
 from .linearizability import Kind, Operation, State, is_linearizable
+from .simulated_machine import Applications, value_of
 
 KEYS: Final = 6
-CALL_S: Final = 5.0  # the engine's deadline of a call
+CALL_S: Final = 10.0  # the engine's deadline, by a slow clock, behind the longest stall of a disk
+STALE_S: Final = 6.0  # a stale read may be older than it says by an election, a stall and a way
 
 
 @dataclass(slots=True, eq=False)
@@ -48,14 +52,19 @@ class Call:
 
 @dataclass(slots=True)
 class Clients:
-    """All clients. `stats` counts how calls ended."""
+    """All clients. `stats` counts how calls ended, `served` holds for each member whether a read
+    (True) and a write (False) through it succeeded."""
 
     rng: random.Random
-    invariants: Invariants
+    applications: Applications
     stats: Counter[str]
     history: dict[str, list[Operation]] = field(default_factory=dict)
     open: list[Call] = field(default_factory=list)
+    served: defaultdict[str, set[bool]] = field(default_factory=lambda: defaultdict(set))
     _refused_ids: list[bytes] = field(default_factory=list)
+    _told_s: list[float] = field(default_factory=list)  # when the revision below was acknowledged
+    _told_revisions: list[int] = field(default_factory=list)  # the highest so far
+    _now_s: float = 0.0
     _fault: str | None = None
     _numbers: int = 0
     _moment: int = 0
@@ -65,22 +74,44 @@ class Clients:
         self._moment += 1
         return self._moment
 
-    def call(self, node: RaftNode) -> None:
+    def call(self, node: RaftNode, now_s: float, kind: Kind | None = None) -> None:
         """A new call through `node`."""
         rng = self.rng
         self._numbers += 1
         key = f"job-{rng.randrange(KEYS)}"
-        kind = rng.choices(list(Kind), (40, 45, 8, 7))[0]
+        kind = kind or rng.choices(list(Kind), (40, 45, 8, 7))[0]
         request_id = rng.getrandbits(128).to_bytes(16, "big")
         command = b""
         if kind is not Kind.READ:
-            command = encode(
-                Envelope(request_id, node.clock.time_ms(), "sim", "sim", self._command(key, kind))
-            )
-        now_s = node.clock.monotonic_s()
+            stamp_ms = node.clock.time_ms()
+            if rng.random() < 0.02:  # a client whose clock is wrong
+                stamp_ms += rng.randint(0, 3_600_000)
+            body = self._command(key, kind)
+            command = encode(Envelope(request_id, stamp_ms, "sim", "sim", body))
         call = Call(self._numbers, key, kind, command, request_id, node, self._tick(), now_s)
         self.open.append(call)
         self._attempt(call)
+
+    def ask(self, nodes: Iterable[RaftNode], now_s: float) -> None:
+        """A read and a write through each."""
+        for node in nodes:
+            self.call(node, now_s, Kind.READ)
+            self.call(node, now_s, Kind.PUT)
+
+    def look(self, node: RaftNode, now_s: float) -> None:
+        """A stale read: a moment of the history, and no older than it says."""
+        self.stats["stale reads"] += 1
+        key = f"job-{self.rng.randrange(KEYS)}"
+        revision, age_s = node.machine.revision, stale_for_s(node, node.clock.monotonic_s())
+        if value_of(node.machine, key) != self.applications.value_at(key, revision):
+            raise Violation(f"a stale read of {key} shows what revision {revision} never had")
+        at = bisect_right(self._told_s, now_s - age_s / 0.9 - STALE_S)
+        if at and self._told_revisions[at - 1] > revision:
+            raise Violation(
+                f"a stale read says it is {age_s:.2f} s old, but lacks revision "
+                f"{self._told_revisions[at - 1]}, acknowledged {now_s - self._told_s[at - 1]:.2f} s"
+                f" ago, and shows {revision}"
+            )
 
     def _command(self, key: str, kind: Kind) -> PutJob | DeleteJob:
         if kind is Kind.DELETE:
@@ -116,12 +147,10 @@ class Clients:
         self.open.remove(call)
         if isinstance(outcome, int):
             self._count(call, "answered")
+            self.served[call.node.member_id].add(True)
             self._seen(call, value_of(call.node.machine, call.key), accepted=True)
         elif isinstance(outcome, Applied):
-            self._count(call, "applied")
-            if not self.invariants.acknowledged(call.request_id, outcome.revision):
-                self._fault = f"revision {outcome.revision} was acknowledged twice"
-            self._seen(call, self._written(call), accepted=True, revision=outcome.revision)
+            self._applied(call, outcome)
         elif outcome.reason == "request_expired":
             self._count(call, "expired")
             if call.unknown:
@@ -131,6 +160,15 @@ class Clients:
             self._seen(call, self._written(call), accepted=False)
         else:
             self._fault = f"call {call.number} was refused: {outcome}"
+
+    def _applied(self, call: Call, outcome: Applied) -> None:
+        self._count(call, "applied")
+        self.served[call.node.member_id].add(False)
+        self._fault = self.applications.acknowledge(call.request_id, outcome) or self._fault
+        self._seen(call, self._written(call), accepted=True, revision=outcome.revision)
+        if not self._told_revisions or outcome.revision > self._told_revisions[-1]:
+            self._told_s.append(self._now_s)
+            self._told_revisions.append(outcome.revision)
 
     def _ended(self, call: Call, error: HeroctlError) -> None:
         call.told = True
@@ -151,17 +189,18 @@ class Clients:
     def _count(self, call: Call, end: str) -> None:
         self.stats[f"{'reads' if call.kind is Kind.READ else 'writes'} {end}"] += 1
 
-    def go_on(self, live: list[RaftNode], now_s: float, slack_s: float, *, give_up: bool) -> None:
+    def go_on(self, live: list[RaftNode], now_s: float, *, give_up: bool) -> None:
         """Tries again what did not work, or leaves it; every attempt must end in time."""
+        self._now_s = now_s
         if self._fault is not None:
             raise Violation(self._fault)
         for call in list(self.open):
             if not call.told:
-                if now_s - call.attempt_s > CALL_S + slack_s:
+                if now_s - call.attempt_s > CALL_S:
                     raise Violation(f"{call.kind.value} {call.number} never ended")
             elif live and call.attempts < 4 and not give_up and self.rng.random() < 0.7:
                 call.node = self.rng.choice(live)
-                call.attempts, call.attempt_s = call.attempts + 1, call.node.clock.monotonic_s()
+                call.attempts, call.attempt_s = call.attempts + 1, now_s
                 self._count(call, "tried again")
                 self._attempt(call)
             else:
@@ -191,9 +230,3 @@ class Clients:
         for key, operations in sorted(self.history.items()):
             if not is_linearizable(operations):
                 raise Violation(f"what clients saw of {key} is not linearizable")
-
-
-def value_of(machine: StateMachine, key: str) -> State:
-    """What a job of the simulation holds in a machine: the number of the call that wrote it."""
-    row = machine.get("jobs", key)
-    return None if row is None else int(codec.unpack(codec.unpack(row)["spec"]))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Protocol
 
+from ..errors import LogFault, LogFull
 from ..raft.install import Loaded, LoadFailed
 from ..raft.log import Log
 from ..raft.log_state import LogState
@@ -20,14 +21,16 @@ from ..raft.records import DumpRef
 from ..state.machine import DumpState, StateMachine
 from .crash_disk import CrashDisk
 from .memory_log import MemoryLog
+from .simulated_machine import loaded
 
 SEGMENT_BYTES: Final = 16 * 1024  # small, so that a run goes through many
 
-Step = Callable[[str], None]  # told of each step of a disk; may raise PowerCut
+Step = Callable[[str], None]  # told of each step of a disk; may raise PowerCut or OSError
 
 
 class Storage(Protocol):
-    """Where the log of one node lives, through all its lives."""
+    """Where the log of one node lives, through all its lives. `Step` raises PowerCut, or OSError:
+    no space for what is written or created, a failure of what is synced."""
 
     def open(self) -> LogState:
         """The log as the disk has it."""
@@ -37,17 +40,16 @@ class Storage(Protocol):
         """Takes away what was not synced."""
 
 
-class _SteppedLog(MemoryLog):
+class SteppedLog(MemoryLog):
     """A log in memory that tells of its steps, before and after each."""
 
     step: Step = staticmethod(lambda _: None)
 
     def sync(self) -> None:
-        if not self.dirty:
-            return
-        self.step("sync")
-        super().sync()
-        self.step("synced")
+        if self.dirty:
+            self._write()
+            super().sync()
+            self.step("synced")
 
     def truncate_from(self, index: int) -> None:
         if index <= self.last_index:
@@ -55,7 +57,7 @@ class _SteppedLog(MemoryLog):
         super().truncate_from(index)
 
     def install(self, dump: DumpRef) -> None:
-        self.step("install")
+        self._write()
         super().install(dump)
         self.step("installed")
 
@@ -64,13 +66,23 @@ class _SteppedLog(MemoryLog):
         super().compact(dump, keep_from)
         self.step("compacted")
 
+    def _write(self) -> None:
+        try:
+            self.step("write")
+        except OSError as error:
+            raise LogFull(f"no space for the log: {error}") from error
+        try:
+            self.step("sync_data")
+        except OSError as error:
+            raise LogFault(f"the log could not be synced: {error}") from error
+
 
 class MemoryStorage:
     """A log in memory."""
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, step: Step, kind: type[SteppedLog] = SteppedLog) -> None:
         self._step = step
-        self._log = _SteppedLog.create()
+        self._log = kind.create()
 
     def open(self) -> MemoryLog:
         self._log.step = self._step
@@ -136,9 +148,10 @@ class _Stored:
 
 @dataclass(slots=True)
 class DumpDisk:
-    """What survives a crash: finished dumps by name."""
+    """What survives a crash: finished dumps by name. Nothing can be written while it is full."""
 
     stored: dict[str, _Stored] = field(default_factory=dict)
+    full: bool = False
 
 
 class _Bytes:
@@ -171,10 +184,18 @@ class SimulatedDumps:
     """Dumps that take a few turns to write and to load. `sent` holds every dump that was ever
     written: the bytes on the wire stand for what is there."""
 
-    def __init__(self, disk: DumpDisk, rng: random.Random, sent: dict[str, _Stored]) -> None:
+    def __init__(
+        self,
+        disk: DumpDisk,
+        rng: random.Random,
+        sent: dict[str, _Stored],
+        new_machine: Callable[[], StateMachine] = StateMachine,
+    ) -> None:
         self._disk = disk
+        self._new_machine = new_machine
         self._rng = rng
         self._sent = sent
+        self.write_error: str | None = None
         self._writing: tuple[int, DumpRef, _Stored] | None = None
         self._loading: tuple[int, DumpRef] | None = None
 
@@ -185,8 +206,6 @@ class SimulatedDumps:
         sha256 = hashlib.sha256(f"{index}-{term}-{state.view.revision}".encode()).hexdigest()
         ref = DumpRef(index, term, sha256, f"{index}-{term}.dump")
         self._writing = (self._rng.randint(1, 10), ref, _Stored(configuration, state))
-
-    write_error = None
 
     @property
     def busy(self) -> bool:
@@ -199,8 +218,11 @@ class SimulatedDumps:
         if turns > 0:
             self._writing = (turns - 1, ref, stored)
             return None
-        self._disk.stored[ref.name] = self._sent[ref.name] = stored
         self._writing = None
+        self.write_error = "no space for the dump" if self._disk.full else None
+        if self._disk.full:
+            return None
+        self._disk.stored[ref.name] = self._sent[ref.name] = stored
         return ref
 
     def source(self, ref: DumpRef) -> _Bytes:
@@ -220,10 +242,10 @@ class SimulatedDumps:
             self._loading = (turns - 1, ref)
             return None
         self._loading = None
-        if self._rng.random() < 0.1:
-            return LoadFailed("damaged on the way")
+        if self._disk.full or self._rng.random() < 0.1:
+            return LoadFailed("damaged on the way, or no space")
         stored = self._disk.stored[ref.name] = self._sent[ref.name]
-        return Loaded(ref, stored.configuration, machine_of(stored.state))
+        return Loaded(ref, stored.configuration, loaded(self._new_machine(), stored.state))
 
     def close(self) -> None:
         """Nothing to end."""
@@ -231,16 +253,3 @@ class SimulatedDumps:
     def forget_but(self, ref: DumpRef) -> None:
         for name in [n for n in self._disk.stored if n != ref.name]:
             del self._disk.stored[name]
-
-
-def machine_of(state: DumpState) -> StateMachine:
-    """A machine with the content of a dump."""
-    machine, view = StateMachine(), state.view
-    machine.load_dump(
-        view.rows(),
-        state.request_bytes(),
-        revision=view.revision,
-        epoch=view.epoch,
-        time_ms=view.time_ms,
-    )
-    return machine

@@ -1,25 +1,30 @@
 """What goes wrong in a simulated cluster, and what is repaired, as a table of chances.
 
 Crashes that lose what was not synced – between turns, and before, inside and after each step of
-one –, partitions in one or both directions, slow and stalled disks, clocks that jump, machines that
+one –, partitions in one or both directions that connections notice or not, new connections, other
+weather, disks that are slow, stalled, full or broken, clocks that jump or go wrong, machines that
 join, that come back empty under their old name, dumps and so snapshot installs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import errno
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ..raft.membership import Candidate, Configuration
 from ..raft.node import RaftNode
 from .crash_disk import PowerCut
+from .simulated_network import WEATHERS
 
 if TYPE_CHECKING:
-    from .simulator import Host, World
+    from .simulated_host import Host
+    from .simulator import World
 
 _CUT_AT_DISK = 0.002  # chance of a power cut at one step of a disk
 _CUT_AT_SEND = 0.0002
+_FAILS_AT_SYNC = 0.0001
 
 
 @dataclass(slots=True)
@@ -38,13 +43,20 @@ class Faults:
             (0.025, self._boot),
             (0.003, self._isolate),
             (0.002, self._isolate_leader),
+            (0.001, self._cut_one_way),
             (0.001, self._split),
+            (0.002, self._notice),
             (0.012, self._heal),
+            (0.003, self._reconnect),
+            (0.001, self._change_weather),
             (0.006, self._dump),
             (0.002, self._step_clock),
             (0.003, self._slow_disk),
             (0.004, self._fast_disks),
             (0.0005, self._stall),
+            (0.0005, self._fill_disk),
+            (0.003, self._empty_disks),
+            (0.0005, self._change_rate),
             (0.0015, self._join),
             (0.0007, self._wipe),
         ]
@@ -63,6 +75,7 @@ class Faults:
         world = self.world
         self._heal()
         self._fast_disks()
+        self._empty_disks()
         for host in world.hosts.values():
             if host.node is None:
                 world.boot(host)
@@ -74,9 +87,13 @@ class Faults:
         world = self.world
         if what in ("installed", "compacted", "truncate"):
             world.stats[what] += 1
-        if what in ("sync", "sync_data") and host.slow_s:
+        if what == "sync_data" and host.slow_s:
             host.clock.lag_s += world.rng.uniform(0, host.slow_s)
         self._maybe_cut(_CUT_AT_DISK)
+        if host.dumps.full and what in ("write", "create"):
+            raise OSError(errno.ENOSPC, "no space left on device")
+        if what == "sync_data" and not world.calm and world.rng.random() < _FAILS_AT_SYNC:
+            raise OSError(errno.EIO, "input/output error")
 
     def before_send(self) -> None:
         """Called before each frame that a node sends."""
@@ -119,19 +136,51 @@ class Faults:
 
     def _cut_off(self, lonely: str) -> None:
         way = self.world.rng.choice(("both", "both", "into", "out"))
-        self.world.stats[f"partitions {way}"] += 1
-        self.world.network.isolate(
-            lonely, self.world.hosts, into=way in ("both", "into"), out=way in ("both", "out")
-        )
-        self.world.connect()
+        others = [member_id for member_id in self.world.hosts if member_id != lonely]
+        ways = [(lonely, other) for other in others if way in ("both", "out")]
+        ways += [(other, lonely) for other in others if way in ("both", "into")]
+        self._cut(ways, f"partitions {way}")
+
+    def _cut_one_way(self) -> None:
+        if len(self.world.hosts) > 1:
+            source, target = self.world.rng.sample(list(self.world.hosts), 2)
+            self._cut([(source, target)], "partitions one way")
 
     def _split(self) -> None:
         members = list(self.world.hosts)
         self.world.rng.shuffle(members)
-        half = len(members) // 2
-        self.world.stats["splits"] += 1
-        self.world.network.split(members[:half], members[half:])
+        left, right = members[: len(members) // 2], members[len(members) // 2 :]
+        self._cut([way for a in left for b in right for way in ((a, b), (b, a))], "splits")
+
+    def _cut(self, ways: Iterable[tuple[str, str]], what: str) -> None:
+        noticed = self.world.rng.random() < 0.6
+        self.world.stats[what] += 1
+        self.world.stats["cuts that nobody noticed at once"] += not noticed
+        self.world.network.cut_off(ways, noticed=noticed)
         self.world.connect()
+
+    def _notice(self) -> None:
+        """The ends of connections see that nothing comes through."""
+        self.world.network.unnoticed.clear()
+        self.world.connect()
+
+    def _reconnect(self) -> None:
+        """A connection breaks and is made anew."""
+        world = self.world
+        if len(world.hosts) < 2:
+            return
+        source, target = world.rng.sample(list(world.hosts.values()), 2)
+        if source.node is None or target.member_id not in source.node.connected:
+            return
+        source.node.set_connected(target.member_id, connected=False)
+        if target.node is not None:
+            target.node.peer_closed(source.member_id)
+        world.network.reconnect(source.member_id, target.member_id)
+        source.node.set_connected(target.member_id, connected=True)
+        world.stats["reconnections"] += 1
+
+    def _change_weather(self) -> None:
+        self.world.network.weather = self.world.rng.choice(WEATHERS)
 
     def _heal(self) -> None:
         self.world.network.heal()
@@ -142,7 +191,7 @@ class Faults:
             self.world.act(self.world.rng.choice(up), RaftNode.begin_dump)
 
     def _step_clock(self) -> None:
-        """By less than REQUEST_AGE_MS: an id stamped further ahead is forgotten too early."""
+        """By less than REQUEST_AGE_MS, or every request of the others would be expired."""
         host = self.world.rng.choice(list(self.world.hosts.values()))
         host.clock.skew_ms = self.world.rng.randint(-250_000, 250_000)
 
@@ -153,6 +202,18 @@ class Faults:
     def _fast_disks(self) -> None:
         for host in self.world.hosts.values():
             host.slow_s = 0.0
+
+    def _change_rate(self) -> None:
+        host = self.world.rng.choice(list(self.world.hosts.values()))
+        host.clock.change_rate(self.world.rng.uniform(0.9, 1.1))
+        self.world.stats["clocks at another rate"] += 1
+
+    def _fill_disk(self) -> None:
+        self.world.rng.choice(list(self.world.hosts.values())).dumps.full = True
+
+    def _empty_disks(self) -> None:
+        for host in self.world.hosts.values():
+            host.dumps.full = False
 
     def _stall(self) -> None:
         """One sync that takes longer than an election."""

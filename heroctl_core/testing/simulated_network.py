@@ -1,7 +1,7 @@
 """The network between simulated nodes: frames that are late, lost, doubled or overtaken.
 
-Between two nodes frames keep their order as on one connection, until the way is cut: what was under
-way on the old connection may then arrive behind what the new one carries.
+Between two nodes frames keep their order as on one connection, until the connection is another one:
+what was under way on the old one may then arrive behind what the new one carries.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import heapq
 import random
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 
 class Arrival(NamedTuple):
@@ -24,36 +24,57 @@ class Arrival(NamedTuple):
     frame: list[Any]
 
 
+class Weather(NamedTuple):
+    """Chances for one frame, and seconds that it takes."""
+
+    lost: float
+    doubled: float
+    slow: float
+    takes_s: tuple[float, float]
+    takes_slow_s: tuple[float, float]
+    double_behind_s: float
+
+
+CALM: Final = Weather(0, 0, 0, (0.001, 0.02), (0.001, 0.02), 0)
+USUAL: Final = Weather(0.01, 0.005, 0.1, (0.001, 0.02), (0.03, 0.4), 0.5)
+FAR: Final = Weather(0.002, 0.001, 0.02, (0.04, 0.12), (0.1, 0.3), 0.5)
+ROUGH: Final = Weather(0.08, 0.05, 0.3, (0.001, 0.05), (0.05, 1.5), 4.0)
+WEATHERS: Final = (USUAL, USUAL, FAR, ROUGH)
+
+
 @dataclass(slots=True)
 class Network:
-    """All ways between all nodes. While `calm` nothing is lost, doubled or very late."""
+    """All ways between all nodes."""
 
     rng: random.Random
-    calm: bool = False
+    weather: Weather = USUAL
     cut: set[tuple[str, str]] = field(default_factory=set)  # (source, target), one direction each
+    unnoticed: set[tuple[str, str]] = field(default_factory=set)  # cut, and no end knows it yet
+    sent: int = 0
     _arrivals: list[Arrival] = field(default_factory=list)
     _last_due_s: dict[tuple[str, str], float] = field(default_factory=dict)
-    _numbers: int = 0
 
     def send(self, source: str, target: str, boots: int, frame: list[object], at_s: float) -> None:
         """Sends a frame at `at_s`, if the way is open and the frame is not lost."""
-        rng = self.rng
-        if (source, target) in self.cut or (not self.calm and rng.random() < 0.01):
+        rng, weather, way = self.rng, self.weather, (source, target)
+        chance = rng.random()
+        if way in self.cut or chance < weather.lost:
             return
-        slow = not self.calm and rng.random() < 0.1
-        delay_s = rng.uniform(0.03, 0.4) if slow else rng.uniform(0.001, 0.02)
-        due_s = max(at_s + delay_s, self._last_due_s.get((source, target), 0.0) + 1e-6)
-        self._last_due_s[source, target] = due_s
-        self._post(due_s, source, target, boots, frame)
-        if not self.calm and rng.random() < 0.005:
-            self._post(due_s + rng.uniform(0, 0.5), source, target, boots, frame)
+        takes_s = weather.takes_slow_s if chance > 1 - weather.slow else weather.takes_s
+        due_s = at_s + rng.uniform(*takes_s)
+        last_s = self._last_due_s.get(way, 0.0)
+        if due_s <= last_s:
+            due_s = last_s + 1e-6
+        self._last_due_s[way] = due_s
+        wire = _listed(frame)
+        self._post(due_s, source, target, boots, wire)
+        if rng.random() < weather.doubled:
+            behind_s = rng.uniform(0, weather.double_behind_s)
+            self._post(due_s + behind_s, source, target, boots, wire)
 
-    def _post(
-        self, due_s: float, source: str, target: str, boots: int, frame: list[object]
-    ) -> None:
-        self._numbers += 1
-        arrival = Arrival(due_s, self._numbers, source, target, boots, _wire(frame))
-        heapq.heappush(self._arrivals, arrival)
+    def _post(self, due_s: float, source: str, target: str, boots: int, frame: list[Any]) -> None:
+        self.sent += 1
+        heapq.heappush(self._arrivals, Arrival(due_s, self.sent, source, target, boots, frame))
 
     def arrivals(self, now_s: float) -> Iterator[Arrival]:
         """What has arrived by now, in order."""
@@ -66,31 +87,31 @@ class Network:
         """The target is busy: its frame waits in front of it."""
         heapq.heappush(self._arrivals, arrival._replace(due_s=due_s))
 
-    def isolate(self, lonely: str, others: Iterable[str], *, into: bool, out: bool) -> None:
-        """Cuts the ways from and to one node."""
-        for other in others:
-            if other != lonely and out:
-                self.cut.add((lonely, other))
-            if other != lonely and into:
-                self.cut.add((other, lonely))
-        self._last_due_s.clear()
+    def seems_open(self, source: str, target: str) -> bool:
+        """Whether the two ends believe that the way is open."""
+        way = (source, target)
+        return way not in self.cut or way in self.unnoticed
 
-    def split(self, left: Iterable[str], right: Iterable[str]) -> None:
-        """Cuts every way between two groups."""
-        right = list(right)
-        self.cut |= {way for a in left for b in right for way in ((a, b), (b, a))}
-        self._last_due_s.clear()
+    def cut_off(self, ways: Iterable[tuple[str, str]], *, noticed: bool) -> None:
+        """Cuts these ways. Unnoticed, connections stay open and what is sent is lost."""
+        new = set(ways) - self.cut
+        self.cut |= new
+        if not noticed:
+            self.unnoticed |= new
+        for way in new:
+            self._last_due_s.pop(way, None)
+
+    def reconnect(self, source: str, target: str) -> None:
+        """A new connection: what the old one carries may arrive behind what this one will."""
+        self._last_due_s.pop((source, target), None)
 
     def heal(self) -> None:
         """Opens every way, with new connections."""
         self.cut.clear()
+        self.unnoticed.clear()
         self._last_due_s.clear()
 
 
-def _wire(frame: list[object]) -> list[Any]:
+def _listed(value: list[object]) -> list[Any]:
     """The frame as it arrives: lists, as msgpack makes them."""
-    return [_listed(value) for value in frame]
-
-
-def _listed(value: object) -> object:
-    return [_listed(v) for v in value] if isinstance(value, list | tuple) else value
+    return [_listed(list(v)) if isinstance(v, list | tuple) else v for v in value]

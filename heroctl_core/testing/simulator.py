@@ -15,87 +15,34 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import NodeFault
+from ..errors import LogFault, LogFull, NodeFault
 from ..raft.membership import Candidate, Configuration, MemberSpec
-from ..raft.node import Protections, RaftNode, Timing
-from ..state.machine import StateMachine
+from ..raft.node import RaftNode, Timing
 from .crash_disk import PowerCut
 from .invariants import Invariants, Violation
 from .simulated_clients import Clients
-from .simulated_disk import (
-    DumpDisk,
-    FileStorage,
-    MemoryStorage,
-    SimulatedDumps,
-    Storage,
-    machine_of,
-)
+from .simulated_disk import FileStorage, MemoryStorage, SimulatedDumps, Storage
 from .simulated_faults import Faults
-from .simulated_network import Network
+from .simulated_host import TURN_S, Host, VirtualClock
+from .simulated_machine import WatchedMachine, loaded
+from .simulated_network import CALM, Network
+from .weakened import Parts
 
-TURN_S: Final = 0.01
-START_MS: Final = 1_700_000_000_000
-LOOK_S: Final = 0.0003  # each look at the clock takes this long: long work shows
-SETTLE_S: Final = 20.0
-SLACK_S: Final = 4.0  # a call may end this much after its deadline: the longest stall of a disk
-
-
-@dataclass(slots=True)
-class VirtualClock:
-    """The time of one node: the world's, plus what this turn took so far."""
-
-    world: World = field(repr=False)
-    skew_ms: int = 0
-    busy_until_s: float = 0.0
-    lag_s: float = 0.0
-
-    def monotonic_s(self) -> float:
-        self.lag_s += LOOK_S
-        return self.now_s
-
-    @property
-    def now_s(self) -> float:
-        return max(self.world.now_s, self.busy_until_s) + self.lag_s
-
-    def time_ms(self) -> int:
-        return START_MS + int(self.now_s * 1000) + self.skew_ms
-
-    @property
-    def busy(self) -> bool:
-        """Whether the last turn still goes on; less than a step of the world does not count, or a
-        node that gets a frame in each step would never come to its turn."""
-        return self.busy_until_s > self.world.now_s + TURN_S
-
-    def end_turn(self) -> None:
-        """What the turn took keeps the node from doing anything else meanwhile."""
-        self.busy_until_s, self.lag_s = self.now_s, 0.0
-
-
-@dataclass(slots=True)
-class Host:
-    """A machine: its disk survives crashes, its node does not."""
-
-    member_id: str
-    clock: VirtualClock
-    initial: Configuration
-    storage: Storage
-    dumps: DumpDisk = field(default_factory=DumpDisk)
-    node: RaftNode | None = None
-    wakes_s: float = 0.0
-    boots: int = 0
-    slow_s: float = 0.0  # how long a sync may take
+RATES: Final = (0.95, 1.05)  # of the clocks, at first
+SETTLE_S: Final = 20.0  # after the last fault: until then the cluster serves through every member
 
 
 @dataclass(slots=True)
 class World:
     """The cluster and everything around it. Create one for each run; `run` does the whole.
 
-    With `folder` each log is the real one, in files there. `stats` counts what happened.
+    With `folder` each log is the real one, in files there. `parts` is what the nodes are made of.
+    `stats` counts what happened.
     """
 
     seed: int
     voters: int = 3
-    protections: Protections = field(default_factory=Protections)
+    parts: Parts = field(default_factory=Parts)
     folder: Path | None = None
     now_s: float = 0.0
     rng: random.Random = field(init=False)
@@ -112,7 +59,7 @@ class World:
     def __post_init__(self) -> None:
         self.rng = random.Random(self.seed)
         self.network = Network(self.rng)
-        self.clients = Clients(self.rng, self.invariants, self.stats)
+        self.clients = Clients(self.rng, self.invariants.applications, self.stats)
         self.faults = Faults(self)
         ids = [self.new_id() for _ in range(self.voters)]
         specs = {m: MemberSpec(f"n{i}", f"n{i}:1", voter=True) for i, m in enumerate(ids)}
@@ -129,8 +76,12 @@ class World:
         def step(what: str) -> None:
             self.faults.disk_step(host, what)
 
-        storage = FileStorage(self.folder / member_id, step) if self.folder else MemoryStorage(step)
+        storage: Storage = MemoryStorage(step, self.parts.log)
+        if self.folder is not None:
+            storage = FileStorage(self.folder / member_id, step)
         host = Host(member_id, VirtualClock(self), initial, storage)
+        host.clock.origin_s = self.rng.uniform(0, 1e5)
+        host.clock.change_rate(self.rng.uniform(*RATES))
         self.hosts[member_id] = host
         self.boot(host)
 
@@ -146,17 +97,17 @@ class World:
         host.boots += 1
         try:
             log = host.storage.open()
-        except PowerCut:
+        except (PowerCut, LogFull, LogFault):
             host.storage.lose_power(self.rng)
             return
-        machine, configuration = StateMachine(), host.initial
+        machine, configuration = self._new_machine(), host.initial
         if log.dump is not None:
             stored = host.dumps.stored[log.dump.name]
-            machine, configuration = machine_of(stored.state), stored.configuration
-        host.node = RaftNode(
+            machine, configuration = loaded(machine, stored.state), stored.configuration
+        host.node = self.parts.node(
             host.member_id,
             log=log,  # type: ignore[arg-type]
-            dumps=SimulatedDumps(host.dumps, self.rng, self._dumps),
+            dumps=SimulatedDumps(host.dumps, self.rng, self._dumps, self._new_machine),
             machine=machine,
             configuration=configuration,
             clock=host.clock,
@@ -165,13 +116,17 @@ class World:
             send=self._sender(host),
             flush=lambda: None,
             wake=lambda: None,
-            protections=self.protections,
             kept_entries=self.rng.choice((0, 5, 50)),
         )
         host.node.start_voting()
         host.wakes_s = self.now_s
         self.stats["boots"] += 1
         self.connect()
+
+    def _new_machine(self) -> WatchedMachine:
+        machine = self.parts.machine()
+        machine.watched = self.invariants.applications
+        return machine
 
     def crash(self, host: Host) -> None:
         """A power cut: the node is gone, its disk keeps what was synced."""
@@ -196,7 +151,7 @@ class World:
                     continue
                 other = self.hosts.get(b)
                 up = other is not None and other.node is not None
-                reached = up and (a, b) not in self.network.cut
+                reached = up and self.network.seems_open(a, b)
                 if reached != (b in host.node.connected):
                     host.node.set_connected(b, connected=reached)
                     if not reached:
@@ -223,6 +178,11 @@ class World:
         except PowerCut:
             self.faults.in_turn = False
             self.crash(host)
+        except (LogFull, LogFault) as error:
+            # The node stops itself. What its disk lacks then is no less than after a power cut.
+            self.faults.in_turn = False
+            self.stats[f"stopped: {error.reason}"] += 1
+            self.crash(host)
         except (NodeFault, AssertionError, KeyError, IndexError, ValueError) as error:
             raise Violation(f"{host.member_id[:4]} stopped itself: {error!r}") from error
         else:
@@ -247,7 +207,7 @@ class World:
             if host.node is not None and self.now_s >= host.wakes_s and not host.clock.busy:
                 self.act(host, lambda node, host=host: self._turn(node, host))  # type: ignore[misc]
         self.invariants.check(self.nodes)
-        self.clients.go_on(self.nodes, self.now_s, SLACK_S, give_up=self.calm)
+        self.clients.go_on(self.nodes, self.now_s, give_up=self.calm)
 
     def _receive(self, node: RaftNode, source: str, frame: list[Any]) -> None:
         if fault := node.receive(source, frame):
@@ -264,10 +224,11 @@ class World:
         while self.now_s < seconds:
             self.faults.disturb()
             for host in self.hosts.values():
-                if host.node is not None and self.rng.random() < 0.1:
-                    self.clients.call(host.node)
+                if host.node is not None:
+                    self._maybe_call(host.node)
             self.step()
-        self.calm = self.network.calm = True
+        self.calm = True
+        self.network.weather = CALM
         self.faults.end()
         self._settle()
         self.invariants.check_end(self.nodes)
@@ -275,29 +236,50 @@ class World:
         self.stats["leaders"] = len(self.invariants.leaders)
         self.stats.update(self.invariants.membership_changes())
 
+    def _maybe_call(self, node: RaftNode) -> None:
+        chance = self.rng.random()
+        if chance < 0.1:
+            self.clients.call(node, self.now_s)
+        elif chance < 0.15:
+            self.clients.look(node, self.now_s)
+
     def close(self) -> None:
         """Closes what is open, as power cuts do."""
         for host in self.hosts.values():
             host.storage.lose_power(self.rng)
 
     def digest(self) -> str:
-        """One value for everything that happened."""
-        return self.invariants.digest(self.stats)
+        """One value for everything that happened; the number is another one when anything at all
+        was decided by another draw."""
+        return self.invariants.digest(self.stats, self.network.sent, self.rng.getrandbits(64))
 
     def _settle(self) -> None:
-        """The healed cluster serves again, and every call has ended."""
-        until_s = self.now_s + SETTLE_S
-        while self.now_s < until_s:
+        """The healed cluster serves again through every member, and every call has ended."""
+        calm_s, asked_s = self.now_s, 0.0
+        self.clients.served.clear()
+        while self.now_s < calm_s + SETTLE_S:
+            if self.now_s > asked_s + 0.5:
+                asked_s = self.now_s
+                self.clients.ask(self._unserved(), self.now_s)
             self.step()
-            if not self.clients.open and self._converged():
+            if not self.clients.open and self._converged() and not self._unserved():
+                self.stats["settled after s"] = round(self.now_s - calm_s)
                 return
         raise Violation("the healed cluster does not serve, or a call never ended")
 
-    def _converged(self) -> bool:
+    def _members(self) -> list[RaftNode]:
+        """Those of the newest leader's configuration that are up; none without a leader."""
         leaders = [n for n in self.nodes if n.leading and n.core.noop_index is not None]
         if not leaders:
-            return False
-        leader = max(leaders, key=lambda n: n.core.term)
-        members = [n for n in self.nodes if n.member_id in leader.configuration.members]
-        last = leader.log.entries[-1][1]
-        return all(n.core.applied_index == last for n in members)
+            return []
+        members = max(leaders, key=lambda n: n.core.term).configuration.members
+        return [n for n in self.nodes if n.member_id in members]
+
+    def _unserved(self) -> list[RaftNode]:
+        served = self.clients.served
+        return [n for n in self._members() if served[n.member_id] != {True, False}]
+
+    def _converged(self) -> bool:
+        members = self._members()
+        last = {node.log.entries[-1][1] for node in members}
+        return len(last) == 1 and all(node.core.applied_index in last for node in members)
