@@ -60,10 +60,11 @@ class DataFolder:
         """The folder, made when it does not exist; Busy when another process holds it."""
         path = Path(path).absolute()
         make_folder(path)
+        refuse_foreign(path)  # first: no lock is left in a folder that is not ours
         lock = files.lock_dir(path)
         try:
+            refuse_foreign(path)
             with files.faults(path):
-                refuse_foreign(path)
                 for name in FOLDERS:
                     (path / name).mkdir(mode=0o700, exist_ok=True)
             identity = read_identity(path)
@@ -179,7 +180,8 @@ class DataFolder:
         folder = self.generations / header.folder_name
         with files.faults(folder):
             shutil.rmtree(folder, ignore_errors=True)  # an attempt that never got to CURRENT
-            (folder / "dumps").mkdir(mode=0o700, parents=True)
+            folder.mkdir(mode=0o700)
+            (folder / "dumps").mkdir(mode=0o700)
         Log.create(folder / "log").close()
         self.write_header(folder, header)
         self.make_current(header)

@@ -41,11 +41,11 @@ def make_folder(path: Path) -> None:
 
 def refuse_foreign(path: Path) -> None:
     """A folder with other people's files is no place for ours."""
-    if (path / FILE).exists():
-        return
-    foreign = sorted(
-        p.name for p in path.iterdir() if p.name.removesuffix(".partial") not in _KNOWN
-    )
+    with files.faults(path):
+        if (path / FILE).exists():
+            return
+        names = sorted(p.name for p in path.iterdir())
+    foreign = [name for name in names if name.removesuffix(".partial") not in _KNOWN]
     if foreign:
         raise UsageError(
             f"{path} is not empty and no data folder of HeroCtl: it holds {foreign[0]}",

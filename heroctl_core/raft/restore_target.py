@@ -140,7 +140,8 @@ class FolderTarget:
         staged = self.spool / header.folder_name
         with files.faults(staged):
             shutil.rmtree(staged, ignore_errors=True)
-            (staged / "dumps").mkdir(mode=0o700, parents=True)
+            staged.mkdir(mode=0o700)
+            (staged / "dumps").mkdir(mode=0o700)
         ref = write_dump(
             staged / "dumps",
             lineage=header.lineage,

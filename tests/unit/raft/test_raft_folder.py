@@ -111,12 +111,26 @@ def test_path_of_a_file(tmp_path: Path) -> None:
     assert path.read_text() == "mine"
 
 
-def test_folder_of_somebody_else(tmp_path: Path) -> None:
-    """A folder with foreign files is refused, and nothing of it is touched."""
-    (tmp_path / "holiday.jpg").write_text("x")
-    with pytest.raises(UsageError, match=r"no data folder of HeroCtl: it holds holiday\.jpg"):
+@pytest.mark.parametrize("content", ["letters.txt", "lock.txt", ".git"])
+def test_folder_of_somebody_else(tmp_path: Path, content: str) -> None:
+    """A folder with foreign files is refused and left as it is: not even our lock stays in it."""
+    (tmp_path / content).write_text("x")
+    with pytest.raises(UsageError, match=f"no data folder of HeroCtl: it holds {content}"):
         opened(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} <= {"holiday.jpg", "lock"}
+    assert [p.name for p in tmp_path.iterdir()] == [content]
+
+
+def test_nobody_else_looks_into_a_generation(tmp_path: Path) -> None:
+    """Every folder that is made has mode 0700, whatever the umask and the data folder's mode."""
+    tmp_path.chmod(0o755)
+    before = os.umask(0)
+    try:
+        founded(tmp_path).close()
+    finally:
+        os.umask(before)
+    modes = {p.relative_to(tmp_path): p.stat().st_mode & 0o777 for p in tmp_path.rglob("*")}
+    assert len(modes) > 8
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
 
 
 def test_empty_mount_point(tmp_path: Path) -> None:

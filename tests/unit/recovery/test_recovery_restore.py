@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from heroctl_core.errors import (
     NoKey,
     NotAnArchive,
     RecoveryError,
+    UsageError,
     WrongKey,
 )
 from heroctl_core.offline import Local, Options, Peer, RestorePlan, RestoreReport
@@ -180,6 +182,27 @@ def test_new_disk(node: StoppedNode, archive: Path, tmp_path: Path) -> None:
     assert (spec.name, spec.address) == ("node-7", "127.0.0.1:7107")
     assert folder.header.parent_voters == frozenset()
     assert (report.safety_copy, report.no_safety_copy) == (None, "the folder was empty")
+
+
+def test_nobody_else_looks_into_the_new_generation(node: StoppedNode, archive: Path) -> None:
+    """Folders have mode 0700 and files 0600, whatever the umask."""
+    before = os.umask(0)
+    try:
+        restore(archive, node.local())
+    finally:
+        os.umask(before)
+    modes = {p.relative_to(node.path): p.stat().st_mode & 0o777 for p in node.path.rglob("*")}
+    assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_a_refused_folder_is_left_as_it_is(archive: Path, tmp_path: Path) -> None:
+    """A folder with other people's files is refused before anything of ours is in it."""
+    path = tmp_path / "home"
+    path.mkdir()
+    (path / "letters.txt").write_text("x")
+    with pytest.raises(UsageError, match="is not empty and no data folder"):
+        restore(archive, Local(path, [KEY]))
+    assert [p.name for p in path.iterdir()] == ["letters.txt"]
 
 
 def test_receipt(node: StoppedNode, archive: Path) -> None:
