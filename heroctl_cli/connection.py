@@ -13,9 +13,11 @@ from typing import Any, TypeVar
 
 import click
 
+from heroctl_core import limits
 from heroctl_core.client import Answer, Client, first_reachable
 from heroctl_core.config.model import DEFAULT_CONFIG_FILE, DEFAULT_DATA_DIR, RUN_SOCKET, SOCKET_NAME
-from heroctl_core.errors import ConfigError, NotApplied
+from heroctl_core.errors import ConfigError, FileFault, NotApplied
+from heroctl_core.files import read_private
 
 from .output import output_option, warn
 
@@ -74,10 +76,9 @@ def token() -> str | None:
     if value or not path:
         return value or None
     try:
-        return Path(path).read_text(encoding="ascii").strip()
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise ConfigError(f"HEROCTL_TOKEN_FILE {path}: {reason}") from error
+        return read_private(path, max_bytes=limits.KEY_FILE_BYTES).decode("ascii").strip()
+    except FileFault as error:
+        raise ConfigError(f"HEROCTL_TOKEN_FILE {error.message}", hint=error.hint) from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"HEROCTL_TOKEN_FILE {path} holds no token") from error
 

@@ -60,10 +60,27 @@ class LazyGroup(click.Group):
 EPILOG: Final = """\b
 Exit codes: 0 ok, 1 other, 2 usage, 3 node not reachable, 4 no quorum,
 5 permission denied, 6 not found, 7 integrity check failed, 8 wrong or missing
-key, 9 refused by a guard, 13 busy, 14 conflict, 15 outcome unknown."""
+key, 9 refused by a guard, 10 a remote copy failed, 11 restore test failed,
+12 restore test without verdict, 13 busy, 14 conflict, 15 outcome unknown,
+130 interrupted."""
+
+
+def _version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    """The same as `heroctl version`."""
+    if wanted:
+        context.invoke(heroctl.get_command(context, "version"))  # type: ignore[arg-type]
+        context.exit()
 
 
 @click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_version,
+    help=COMMANDS["version"][1],
+)
 def heroctl() -> None:
     """HeroCtl: a replicated control plane with backups that work on the worst day."""
 

@@ -9,6 +9,7 @@ import click
 
 from heroctl_core.client import Client
 from heroctl_core.errors import HeroctlError, UsageError
+from heroctl_core.words import counted
 
 from . import connection, documents, output
 
@@ -96,7 +97,9 @@ def put_all(
             written.append(_written(client, document, expect=expect))
     except HeroctlError as error:
         if len(found) > 1:
-            error.message = f"{document}: {error.message} ({len(written)} documents applied)"
+            error.message = (
+                f"{document}: {error.message} ({counted(len(written), 'document')} applied)"
+            )
         raise
     finally:
         if written:

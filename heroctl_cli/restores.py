@@ -11,6 +11,7 @@ from typing import Any, Final
 import click
 
 from heroctl_core.errors import RecoveryError, UsageError
+from heroctl_core.words import counted
 
 from . import output
 
@@ -22,7 +23,7 @@ def age(seconds: int) -> str:
     for size, name in _UNITS:
         if seconds >= 2 * size:
             return f"{seconds // size} {name}"
-    return f"{seconds} second{'' if seconds == 1 else 's'}"
+    return counted(seconds, "second")
 
 
 def confirm(plan: dict[str, Any], *, yes: bool, confirm_cluster: str | None) -> None:
@@ -112,7 +113,7 @@ def _changes(plan: dict[str, Any]) -> list[str]:
         lines.append(f"{loss['kind']}: {', '.join(words)}")
     if plan["revived_tokens"]:
         lines.append(
-            f"{plan['revived_tokens']} tokens that were revoked or not known here are valid again;"
+            f"revoked or not known here, valid again: {counted(plan['revived_tokens'], 'token')};"
             " --revoke-tokens ends them all"
         )
     lines.append(f"not in an archive: {', '.join(plan['not_in_archive'])}")

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from heroctl_core.words import counted
+
 from .. import connection, documents, output
 from ..resource import put_all
 
@@ -34,5 +36,5 @@ def _tell(written: list[dict[str, Any]]) -> None:
 
 
 def _count(kind: str, number: int) -> str:
-    name = documents.PLURALS[kind]
-    return f"{number} {name.removesuffix('s') if number == 1 and kind != 'policy' else name}"
+    one = {"ingress": "ingress route", "metrics": "metric series"}.get(kind, kind)
+    return counted(number, one, documents.PLURALS[kind])

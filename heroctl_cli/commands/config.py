@@ -12,6 +12,7 @@ import click
 
 from heroctl_core.config.load import Loaded, load_with_origins
 from heroctl_core.config.model import DEFAULT_CONFIG_FILE, Secret
+from heroctl_core.crypto.keys import load_key_file
 
 from .. import output
 
@@ -26,13 +27,17 @@ _file = click.option(
 )
 
 
-@click.command("check", help="Every mistake in the file, with its place; exit 2 when there is one.")
+@click.command("check", help="Every mistake in the file, with its place; reads its key files.")
 @_file
 @output.output_option
 def _check(path: Path) -> None:
     loaded = load_with_origins(path)
     for warning in loaded.warnings:
         output.warn(warning)
+    config = loaded.config
+    for key in (*config.backup.encryption_key_file, config.secrets.key_file):
+        if key is not None:
+            load_key_file(key)
     result = {"file": os.fspath(path), "warnings": list(loaded.warnings)}
     output.emit(result, text=lambda: click.echo(f"{path}: ok"))
 

@@ -9,6 +9,7 @@ import click
 
 from heroctl_core.client import with_query
 from heroctl_core.errors import UsageError
+from heroctl_core.words import counted
 
 from .. import connection, documents, output
 from ..resource import all_items, put_all
@@ -80,7 +81,9 @@ def _put(addr: str | None, source: str) -> None:
 def _tell(written: list[dict[str, Any]]) -> None:
     def text() -> None:
         for item in written:
-            click.echo(f"{item['name']}: {item['samples']} samples, revision {item['revision']}")
+            click.echo(
+                f"{item['name']}: {counted(item['samples'], 'sample')}, revision {item['revision']}"
+            )
 
     output.emit(written, text=text)
 

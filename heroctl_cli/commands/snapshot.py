@@ -16,6 +16,7 @@ from heroctl_core.client import Client, Received, Sink, path_of
 from heroctl_core.errors import Damaged, Unreachable, UsageError
 from heroctl_core.files import AtomicFile
 from heroctl_core.snapshot.archive import open_archive, outline
+from heroctl_core.words import counted
 
 from .. import archives, connection, local, output
 from .restore import restore
@@ -106,8 +107,9 @@ def _save_offline(
         overwrite=overwrite,
     )
     if done.uncommitted:
-        which = "are in it" if include_uncommitted else "are not in it (--include-uncommitted)"
-        output.warn(f"{done.uncommitted} entries of the log that were not seen committed {which}")
+        found = counted(done.uncommitted, "log entry", "log entries")
+        which = "in it" if include_uncommitted else "not in it (--include-uncommitted)"
+        output.warn(f"not seen committed, and {which}: {found}")
     saved = done.snapshot
     return {
         "size_bytes": saved.size_bytes,

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from .. import limits
 from ..backup import schedule
 from . import model
 
@@ -98,7 +99,7 @@ class Secrets(Block):
 
 
 class Limits(Block):
-    api_body_bytes: Annotated[int, Field(ge=65_536, le=16_777_216)] = 1_048_576
+    api_body_bytes: Annotated[int, Field(ge=65_536, le=16_777_216)] = limits.API_BODY_BYTES
     api_threads: Annotated[int, Field(ge=2, le=256)] = 16
 
 

@@ -21,7 +21,7 @@ from ..errors import Damaged, NoKey, WrongKey
 from .keys import KEY_BYTES, KEY_ID_BYTES, BackupKey
 
 KEYRING_ID_BYTES: Final = 16
-DATA_KEYS: Final = 1000  # in one keyring; each rotation adds one
+DATA_KEYS: Final = 1000  # in one keyring
 
 _FORMAT: Final = b"\x01"
 _NONCE_BYTES: Final = 12
@@ -33,8 +33,7 @@ _DATA_ID_LABEL: Final = b"heroctl data key id"
 
 @dataclass(frozen=True, slots=True)
 class Keyring:
-    """The data keys of a cluster, of which one seals and all open. Does not change: a rotation
-    gives a new value. Never shows its keys."""
+    """The data keys of a cluster, of which one seals and all open. Never shows its keys."""
 
     keyring_id: bytes
     active: bytes
@@ -50,19 +49,6 @@ class Keyring:
         key = secrets.token_bytes(KEY_BYTES)
         key_id = _data_key_id(key)
         return cls(secrets.token_bytes(KEYRING_ID_BYTES), key_id, _frozen({key_id: key}))
-
-    def rotated(self) -> Self:
-        """The same keyring with one more data key, which seals from now on."""
-        if len(self._keys) >= DATA_KEYS:
-            raise ValueError(f"a keyring has at most {DATA_KEYS} data keys")
-        key = secrets.token_bytes(KEY_BYTES)
-        key_id = _data_key_id(key)
-        return type(self)(self.keyring_id, key_id, _frozen({**self._keys, key_id: key}))
-
-    @property
-    def key_ids(self) -> tuple[bytes, ...]:
-        """The ids of all data keys, the oldest first."""
-        return tuple(self._keys)
 
     def seal(self, name: str, value: bytes) -> bytes:
         """Cipher text that opens only under this name: format, data key id, nonce, AES-GCM."""

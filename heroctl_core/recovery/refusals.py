@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from ..raft.handshake import contains
+from ..words import counted
 from .facts import ArchiveFacts, Options, Peer, Present, Refusal
 
 START: Final = "sudo systemctl start heroctl-server"
@@ -131,10 +132,8 @@ def warnings_of(archive: ArchiveFacts, present: Present) -> list[str]:
             "what is lost is not known, and there is no safety copy"
         )
     if present.uncommitted:
-        found.append(
-            f"{present.uncommitted} log entries here were never seen committed; "
-            "the safety copy has them"
-        )
+        entries = counted(present.uncommitted, "log entry", "log entries")
+        found.append(f"never seen committed here: {entries}; in the safety copy")
     related = contains(archive.lineage, present.lineage) or contains(
         present.lineage, archive.lineage
     )

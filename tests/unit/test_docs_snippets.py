@@ -43,6 +43,16 @@ def test_a_snippet_runs(name: str, tmp_path: Path) -> None:
         assert done.stdout == expected
 
 
+def test_the_snippet_of_the_readme_runs_again(tmp_path: Path) -> None:
+    """Who tries it runs it twice, in the same folder."""
+    code, _ = FOUND["README.md-1"]
+    for _ in range(2):
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+
+
 def test_every_marked_block_is_found() -> None:
     """No marked block escapes the pattern, and there are some."""
     marked = sum(page.read_text(encoding="utf-8").count("```python run") for page in PAGES)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,30 @@ def test_check_says_ok_or_every_mistake(cli: Callable[..., Any], config: Path) -
     assert f"{config}:1:17: cluster.name" in done.err and f"{config}:3:11: raft.listen" in done.err
     missing = cli("config", "check", "--config", config.with_name("none"))
     assert missing.code == 2 and "no such file" in missing.err
+
+
+@pytest.mark.parametrize(
+    "block", ["backup: {encryption_key_file: KEY}", "secrets: {key_file: KEY}"]
+)
+def test_check_reads_the_key_files(cli: Callable[..., Any], tmp_path: Path, block: str) -> None:
+    """A key file that a server could not use is told here, with the server's exit code."""
+    key, config = tmp_path / "a.key", tmp_path / "server.yaml"
+    config.write_text(block.replace("KEY", str(key)))
+    check = ("config", "check", "--config", config)
+    done = cli(*check)
+    assert done.code == 8 and f"key file {key}: no such file" in done.err
+    assert "heroctl key generate" in done.err
+    os.mkfifo(key, 0o600)
+    done = cli(*check)
+    assert done.code == 8 and f"key file {key} is not a regular file" in done.err
+    key.unlink()
+    key.touch(0o600)
+    done = cli(*check)
+    assert done.code == 8 and f"key file {key} is empty" in done.err
+    key.unlink()
+    assert cli("key", "generate", key).code == 0
+    done = cli(*check)
+    assert done.code == 0 and "ok" in done.out, done.err
 
 
 def test_show_has_the_defaults_and_hides_secrets(

@@ -88,7 +88,12 @@ def test_a_new_token_is_printed_once_and_works(
     monkeypatch.delenv("HEROCTL_TOKEN")
     file = served.socket.with_name("token")
     file.write_text(token + "\n")
+    file.chmod(0o640)
     monkeypatch.setenv("HEROCTL_TOKEN_FILE", str(file))
+    refused = cli("job", "list", "--addr", served.address)
+    assert refused.code == 2 and f"HEROCTL_TOKEN_FILE {file} can be read" in refused.err
+    assert f"hint: chmod 600 {file}" in refused.err and token not in refused.err
+    file.chmod(0o600)
     monkeypatch.setenv("HEROCTL_ADDR", f"127.0.0.1:1,http://{served.address}")
     assert cli("job", "list").code == 0
     monkeypatch.setenv("HEROCTL_TOKEN_FILE", str(file) + ".none")
@@ -163,7 +168,7 @@ def test_apply_says_which_document_was_refused(cli: Callable[..., Any], served: 
     text = f"kind: job\n{JOB}---\nkind: ingress\nname: i\nhost: a.b\njob: none\nport: 1\n"
     done = cli("apply", "-f", "-", stdin=text)
     assert done.code == 2
-    assert "stdin: ingress i: " in done.err and "(1 documents applied)" in done.err
+    assert "stdin: ingress i: " in done.err and "(1 document applied)" in done.err
     assert [job.name for job in served.node.jobs.list()] == ["web"]
 
 
@@ -179,7 +184,7 @@ def test_what_was_written_before_a_refusal_is_told(
     )
     done = cli(*words, "-f", "-", "-o", "json", stdin=text)
     assert done.code == 2
-    assert "stdin: token b: " in done.err and "(1 documents applied)" in done.err
+    assert "stdin: token b: " in done.err and "(1 document applied)" in done.err
     (token,) = re.findall(r"heroctl_\w+_[\w-]+", done.out)
     assert served.node.acl.authenticate(token).name == "a"
     json.loads(done.out)

@@ -41,7 +41,7 @@ def test_the_plan_shows_what_comes_and_what_is_lost(capsys: pytest.CaptureFixtur
     for words in (
         "brings back  47 jobs, 23 secrets, 12 acl rules, 4 nodes",
         "jobs: 2 only in the state before: lost, 1 changed since: go back",
-        "5 tokens that were revoked or not known here are valid again; --revoke-tokens",
+        "revoked or not known here, valid again: 5 tokens; --revoke-tokens",
         "not in an archive: server.yaml, logs",
         "2 hours",
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -70,6 +71,18 @@ def test_the_exit_codes_are_those_of_the_documents() -> None:
     assert (rejected["denied"], rejected["not_found"], rejected["conflict"]) == (5, 6, 14)
 
 
+def test_help_names_every_exit_code(cli: Callable[..., Any]) -> None:
+    """Those of all errors, and 0 and 1; nothing else."""
+    epilog = cli("--help").out.partition("Exit codes: ")[2]
+    waiting, codes = [errors.HeroctlError], {0}
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        codes.add(getattr(kind, "exit_code", 1))
+    codes |= {code for code, _ in errors.REJECT_REASONS.values()}
+    assert {int(number) for number in re.findall(r"(\d+) [a-z]", epilog)} == codes
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -107,11 +120,16 @@ def test_errors_are_json_when_the_output_is(
     assert "allowed: table, json, yaml" in cli("version").err
 
 
-def test_the_version_is_printed_in_every_form(cli: Callable[..., Any]) -> None:
+def test_the_version_is_printed_in_every_form(
+    cli: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """stdout has the result and nothing else."""
     assert cli("version").out == "heroctl 0.1.0\n"
     assert json.loads(cli("version", "-o", "json").out) == {"version": "0.1.0"}
     assert cli("version", "-o", "yaml").out == "version: 0.1.0\n"
+    assert cli("--version") == cli("version")
+    monkeypatch.setenv("HEROCTL_OUTPUT", "json")
+    assert json.loads(cli("--version").out) == {"version": "0.1.0"}
 
 
 def test_no_node_is_exit_code_3_with_what_was_tried(

@@ -296,7 +296,7 @@ def test_warnings() -> None:
         "saved without a quorum",
         "not encrypted",
         "cannot be read (segment 3 is damaged)",
-        "4 log entries here were never seen committed",
+        "never seen committed here: 4 log entries; in the safety copy",
     ):
         assert words in text
     assert plan().warnings == ()
