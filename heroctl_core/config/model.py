@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from .. import limits
 from ..errors import ConfigError
 
 API_PORT: Final = 7100
@@ -134,7 +135,7 @@ class Limits:
     """`limits:` – maxima that may differ from node to node. What the replicated state allows is
     the same everywhere (limits.py) and cannot be configured."""
 
-    api_body_bytes: int = 1024 * 1024
+    api_body_bytes: int = limits.API_BODY_BYTES
     api_threads: int = 16
 
 
