@@ -41,7 +41,7 @@ from .port import Generation
 RESTORE: Final = "restore.json"  # the receipt inside the generation that it belongs to
 KEPT_COPIES: Final = 3
 KEPT_S: Final = 7 * 24 * 3600
-_BOUND: Final = ("frozen", "contested")  # marks that say something of one generation only
+_BOUND: Final = ("frozen", "contested", "confirmed")  # say something of one generation only
 
 
 class DataFolder:

@@ -16,6 +16,7 @@ from typing import Any, Final
 from ..config.model import split_address
 
 PROTOCOL: Final = 1
+_NEWER: Final = ("confirmed", "contested")  # who does not say it may be of an older release
 _RESTORE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 Lineage = tuple[tuple[int, str], ...]  # (generation, restore id) from the first to the newest
@@ -35,10 +36,12 @@ class Hello:
     key_id: str
     expect: int  # bootstrap_expect; 0 = never founds
     has_quorum: bool = False  # serves with a quorum of its own generation
-    suspended: bool = False  # met a newer generation and does not vote any more
+    suspended: bool = False  # takes no part: met a newer generation, or is contested
     left: tuple[tuple[str, str], ...] = ()  # (old member id, restore id that it left)
     header: Mapping[str, Any] = field(default_factory=dict)  # for those who join
     protocol: int = PROTOCOL
+    confirmed: bool = False  # knows that nothing older can commit any more
+    contested: bool = False  # has met a live parent or a fork of its generation itself
 
     def to_value(self) -> dict[str, Any]:
         return asdict(self)
@@ -50,7 +53,8 @@ def hello_from(value: object) -> Hello:
         spoken = value.get("protocol") if isinstance(value, dict) else None
         raise ValueError(f"the peer speaks protocol {spoken}, this node speaks {PROTOCOL}")
     try:
-        known = {name: value[name] for name in Hello.__dataclass_fields__}
+        known = {name: value[name] for name in Hello.__dataclass_fields__ if name not in _NEWER}
+        known |= {name: value.get(name, False) for name in _NEWER}
         known["lineage"] = tuple((int(n), str(r)) for n, r in known["lineage"])
         known["left"] = tuple((str(m), str(r)) for m, r in known["left"])
         hello = Hello(**known)
@@ -68,8 +72,9 @@ def _fault(hello: Hello) -> str:
         return "a field is no text"
     if not isinstance(hello.header, dict) or type(hello.expect) is not int:
         return "header or expect"
-    if type(hello.has_quorum) is not bool or type(hello.suspended) is not bool:
-        return "has_quorum or suspended"
+    flags = (hello.has_quorum, hello.suspended, hello.confirmed, hello.contested)
+    if not all(type(flag) is bool for flag in flags):
+        return "a flag"
     if bool(hello.cluster_id) != bool(hello.lineage):
         return "cluster id and lineage do not go together"
     if not all(is_restore_id(restore_id) for _, restore_id in hello.lineage):
@@ -95,12 +100,13 @@ class Relation(Enum):
     HOST = "host"  # we are empty, it is a cluster
     NEWER = "newer"  # it continues our lineage: we are superseded
     OLDER = "older"  # we continue its lineage
+    FORK = "fork"  # neither continues the other
     REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The relation, and for a refusal the reason as an operator should read it."""
+    """The relation, and for a refusal or a fork the reason as an operator should read it."""
 
     relation: Relation
     reason: str = ""
@@ -125,7 +131,7 @@ def judge(mine: Hello, theirs: Hello) -> Judgement:
     if contains(mine.lineage, theirs.lineage):
         return Judgement(Relation.OLDER)
     return Judgement(
-        Relation.REFUSED,
+        Relation.FORK,
         f"fork: {theirs.name} has restore {theirs.lineage[-1][1][:8]} of generation "
         f"{theirs.lineage[-1][0]}, this node has {mine.lineage[-1][1][:8]} of generation "
         f"{mine.lineage[-1][0]}, and neither continues the other",

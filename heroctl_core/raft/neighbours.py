@@ -12,6 +12,7 @@ from typing import Final
 
 from .handshake import Hello, Judgement, Relation
 from .header import Header
+from .lives import Lives
 from .membership import Candidate
 from .node import RaftNode
 from .presence import Met
@@ -19,6 +20,8 @@ from .presence import Met
 _KEPT_S: Final = 60.0  # what a node said is forgotten after this, unless it is connected
 _KEPT: Final = 256  # nodes that are remembered at most, and refusals
 _ITSELF: Final = "itself"
+# A copied folder that was restored elsewhere has the same member id and another restore id.
+_Who = tuple[str, str]
 
 log = logging.getLogger("heroctl.raft")
 
@@ -41,7 +44,8 @@ class Neighbours:
     """The other nodes, as seen since the present generation was opened."""
 
     def __init__(self) -> None:
-        self._met: dict[str, tuple[Hello, Relation, float]] = {}
+        self._met: dict[_Who, tuple[Hello, Relation, float]] = {}
+        self._lives = Lives()
         self._questions: set[str] = set()
         self._refusals: dict[str, str] = {}
 
@@ -50,9 +54,10 @@ class Neighbours:
         self._met.clear()
         self._questions = set(addresses)
 
-    def forget(self) -> None:
-        """What the others said may have changed, because we have."""
-        self._met.clear()
+    def ask_ours(self, addresses: set[str]) -> None:
+        """What members of our generation said may have changed, because we have."""
+        self._met = {w: m for w, m in self._met.items() if m[1] is Relation.NEWER}
+        self._questions = set(addresses)
 
     @property
     def questions_open(self) -> bool:
@@ -60,25 +65,35 @@ class Neighbours:
         return bool(self._questions)
 
     @property
+    def silent(self) -> list[str]:
+        """The addresses that have neither answered nor refused."""
+        return sorted(self._questions)
+
+    @property
     def warnings(self) -> list[str]:
         """Who was refused and why, for the operator."""
         return [f"{what} was refused: {why}" for what, why in sorted(self._refusals.items())]
 
-    def met(self, address: str | None, theirs: Hello, judgement: Judgement, now_s: float) -> bool:
-        """Notes what another node said; whether something may have to be done about it."""
+    def met(
+        self, address: str | None, theirs: Hello, judgement: Judgement, now_s: float
+    ) -> Judgement:
+        """Notes what another node said; the judgement, or a refusal where a folder was copied."""
         if address is not None:
             self._questions.discard(address)
-        if judgement.relation is Relation.REFUSED:
-            self._met.pop(theirs.member_id, None)
+        who = _who(theirs)
+        self._met.pop(who, None)
+        if judgement.relation is not Relation.REFUSED:
+            judgement = self._lives.judge(who, theirs.boot_nonce, judgement, now_s)
+        if judgement.reason:
             if judgement.reason != _ITSELF:
                 self.refused(theirs.name, judgement.reason)
-            return False
-        self._refusals.pop(theirs.name, None)
-        self._met.pop(theirs.member_id, None)
-        self._met[theirs.member_id] = (theirs, judgement.relation, now_s)
-        if len(self._met) > _KEPT:
-            self._met.pop(next(iter(self._met)))
-        return judgement.relation not in (Relation.PEER, Relation.ASIDE)
+        else:
+            self._refusals.pop(theirs.name, None)
+        if judgement.relation is not Relation.REFUSED:
+            self._met[who] = (theirs, judgement.relation, now_s)
+            if len(self._met) > _KEPT:
+                self._met.pop(next(iter(self._met)))
+        return judgement
 
     def unreachable(self, address: str, *, refused: bool) -> None:
         """Nobody answered at an address; `refused`: the machine is there, the node is not."""
@@ -93,15 +108,15 @@ class Neighbours:
             self._refusals[what] = reason
         log.error("refused %s: %s", what, reason)
 
-    def seen(self, now_s: float) -> dict[str, Met]:
+    def seen(self, now_s: float) -> tuple[Met, ...]:
         """What each node last said, with its age."""
-        return {m: Met(h, relation, now_s - at) for m, (h, relation, at) in self._met.items()}
+        return tuple(Met(h, relation, now_s - at) for h, relation, at in self._met.values())
 
     def forget_old(self, now_s: float, connected: set[str]) -> None:
         """Drops who was not heard of for a minute."""
-        for member_id, (_, _, at_s) in list(self._met.items()):
-            if now_s - at_s > _KEPT_S and member_id not in connected:
-                del self._met[member_id]
+        for who, (_, _, at_s) in list(self._met.items()):
+            if now_s - at_s > _KEPT_S and who[0] not in connected:
+                del self._met[who]
 
     def of(self, relation: Relation) -> list[Hello]:
         """What nodes of one relation last said."""
@@ -129,3 +144,7 @@ class Neighbours:
         if node is not None and node.leading:
             addresses |= {h.address for h in self.of(Relation.PEER)}
         return {a for a in addresses if a and a != own_address}
+
+
+def _who(hello: Hello) -> _Who:
+    return hello.member_id, hello.lineage[-1][1] if hello.lineage else ""

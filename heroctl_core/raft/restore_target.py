@@ -20,6 +20,7 @@ from ..recovery.plan import RestorePlan
 from ..recovery.port import Stored
 from ..state.machine import DumpState
 from .dump import write_dump
+from .fence import is_confirmed
 from .folder import RESTORE, DataFolder
 from .folder_checks import RECEIPT, read_receipt
 from .header import Header
@@ -206,8 +207,7 @@ def _fence(
     A restore over one that is not confirmed yet keeps that one's parent: its old voters may still
     come back, and this node alone being the present generation says nothing about them.
     """
-    gone = folder.parent_voters_left() & header.parent_voters
-    if header.parent_voters and len(gone) <= len(header.parent_voters) // 2:
+    if not is_confirmed(folder):
         return header.parent, header.known_term, header.known_index
     voters = Configuration({m: s for m, s in members.members.items() if s.voter})
     if state is None:

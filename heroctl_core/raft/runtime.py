@@ -29,7 +29,7 @@ from ..state.outcome import Outcome
 from . import generation
 from .calls import Calls
 from .folder import DataFolder
-from .handshake import Hello, Judgement
+from .handshake import Hello, Judgement, Relation
 from .header import Header
 from .neighbours import RaftSettings
 from .node import RaftNode, Timing
@@ -292,9 +292,11 @@ class Runtime:
     def my_hello(self) -> Hello:
         return self._standing.hello()
 
-    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> None:
-        if self._standing.met(address, theirs, judgement, self._clock.monotonic_s()):
+    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> Judgement:
+        judgement = self._standing.met(address, theirs, judgement, self._clock.monotonic_s())
+        if judgement.relation not in (Relation.PEER, Relation.ASIDE, Relation.REFUSED):
             self._look_s = 0.0
+        return judgement
 
     def unreachable(self, address: str, *, refused: bool) -> None:
         self._standing.neighbours.unreachable(address, refused=refused)
@@ -336,20 +338,16 @@ class Runtime:
         return self._ended
 
     @property
-    def contested(self) -> bool:
-        return self._standing.contested is not None
-
-    @property
-    def confirmed(self) -> bool:
-        return self._standing.confirmed
+    def standing(self) -> Standing:
+        """On the engine's thread only, but for what status.py reads."""
+        return self._standing
 
     @property
     def warnings(self) -> tuple[str, ...]:
         own = [str(self._fault)] if self._fault else []
-        own += [self._standing.contested] if self._standing.contested else []
         if self._node is not None and (problem := self._node.dump_error):
             own.append(f"the log cannot be compacted: {problem}")
-        return (*own, *self._standing.neighbours.warnings)
+        return (*own, *self._standing.warnings)
 
 
 _LIVE: Final[WeakSet[Runtime]] = WeakSet()

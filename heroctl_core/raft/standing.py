@@ -1,7 +1,7 @@
 """Where one node stands among the others: it founds, joins, asks before it votes, stands aside,
 leaves, or is contested. raft/presence.py decides; this acts, on the data folder and on the node.
 
-Used by the engine's thread only. Rules 1 to 5 and 8 of docs/recovery.md.
+Used by the engine's thread only. The rules are in docs/recovery.md.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import math
 import os
-from typing import Protocol
+from collections.abc import Callable
+from typing import Final, Protocol
 
 from ..errors import WrongKey
-from . import presence
+from . import fence, presence
 from .folder import DataFolder
 from .handshake import Hello, Judgement, Relation
 from .header import header_from
@@ -20,6 +21,10 @@ from .membership import EMPTY
 from .neighbours import Neighbours, RaftSettings
 from .node import RaftNode
 from .presence import Do
+
+Decide = Callable[[presence.Situation], presence.Step]
+
+_MOMENTARY: Final = 5  # election timeouts in which a cluster finds another leader
 
 log = logging.getLogger("heroctl.raft")
 
@@ -38,72 +43,106 @@ class Standing:
     """One node among the others, over all its generations."""
 
     def __init__(
-        self, host: Host, folder: DataFolder, settings: RaftSettings, address: str
+        self,
+        host: Host,
+        folder: DataFolder,
+        settings: RaftSettings,
+        address: str,
+        decide: Decide = presence.decide,
     ) -> None:
-        """`address` is where other members reach this node."""
-        self._host = host
-        self._folder = folder
-        self._settings = settings
+        """`address` is where other members reach this node. Only the simulator hands in another
+        way to decide."""
+        self.host = host
+        self.folder = folder
+        self.settings = settings
         self._address = address
+        self._decide = decide
         self._nonce = os.urandom(8).hex()
-        self._started_s = 0.0
+        self._asked_s = 0.0
         self._quorum_s = -math.inf
-        self._was_contested = False
+        self.was_contested = False
         self.neighbours = Neighbours()
         self.contested: str | None = None  # by whom, since this start
 
     def begin(self, now_s: float) -> None:
         """A generation was opened: everybody we know of is asked before we vote."""
         self.contested = None
-        self._was_contested = self._folder.mark("contested") is not None
-        self._started_s = now_s
+        self.was_contested = self.folder.mark("contested") is not None
+        self._asked_s = now_s
         self._quorum_s = -math.inf
         self.neighbours.ask(self.addresses())
 
     def look(self, now_s: float) -> None:
         """Notes what changed, and does what follows from who is there."""
         self.note(now_s)
-        if self.contested is not None:
-            return  # until somebody starts this node again
-        step = presence.decide(self._situation(now_s))
+        step = self._decide(self.situation(now_s))
         if step.do is not Do.WAIT:
-            self._do(step)
+            self._do(step, now_s)
 
     def note(self, now_s: float) -> None:
         """Notes what changed, and does nothing about it."""
-        node = self._host.node
+        node = self.host.node
         if node is None:
             return
-        if node.may_vote and node.has_quorum():
+        # Before it votes, a node hears others that do not vote either: only a leader counts.
+        serves = node.has_quorum() if node.may_vote else node.leader_id is not None
+        if serves and node.suspended is None:
             self._quorum_s = now_s
         node.candidates = self.neighbours.candidates(node)
         self.neighbours.forget_old(now_s, node.connected)
 
-    def met(self, address: str | None, theirs: Hello, judgement: Judgement, now_s: float) -> bool:
-        """Takes what another node said of itself; whether it should be looked at at once."""
-        urgent = self.neighbours.met(address, theirs, judgement, now_s)
-        if judgement.relation is not Relation.REFUSED and theirs.left:
-            self._folder.note_left(theirs.left)
-        return urgent
+    def met(
+        self, address: str | None, theirs: Hello, judgement: Judgement, now_s: float
+    ) -> Judgement:
+        """Takes what another node said of itself; what it is to us."""
+        judgement = self.neighbours.met(address, theirs, judgement, now_s)
+        if judgement.relation is Relation.REFUSED:
+            return judgement
+        if theirs.left:
+            self.folder.note_left(theirs.left)
+        ours = judgement.relation in (Relation.PEER, Relation.ASIDE)
+        if ours and theirs.confirmed and not self.confirmed:
+            fence.confirm(self.folder, f"node {theirs.name} said so")
+        return judgement
 
     def addresses(self) -> set[str]:
         """Everybody to keep a connection to."""
         return self.neighbours.addresses(
-            self._settings, self._address, self._host.node, self._folder.header
+            self.settings, self._address, self.host.node, self.folder.header
         )
 
     @property
     def confirmed(self) -> bool:
-        """Whether the parent of a restored generation can never commit again, by counting."""
-        header = self._folder.header
-        if header is None or not header.parent_voters:
-            return True
-        gone = self._folder.parent_voters_left() & header.parent_voters
-        return len(gone) > len(header.parent_voters) // 2
+        """Whether nothing older can commit any more. Whom nobody can reach contests nothing."""
+        return self.settings.listen is None or fence.is_confirmed(self.folder)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator has to know, and what to do about it."""
+        own = []
+        if self.contested is not None:
+            own.append(f"CONTESTED: {self.contested}")
+        elif self.was_contested:
+            own.append(
+                "CONTESTED before this start: this node serves when each of these has answered or "
+                f"refused the connection: {', '.join(self.neighbours.silent)}. When they are "
+                "destroyed for good: heroctl cluster resume --others-destroyed"
+            )
+        elif not self.confirmed:
+            own.append(
+                f"UNCONFIRMED: {fence.unconfirmed_because(self.folder)}. When the other nodes of "
+                "before are destroyed for good: heroctl cluster resume --others-destroyed"
+            )
+        if left := fence.promise(self.folder):
+            own.append(
+                f"this node has left its generation for restore {left.followed} and waits for a "
+                "node that serves it; to join another one: heroctl cluster yield NODE"
+            )
+        return (*own, *self.neighbours.warnings)
 
     def hello(self) -> Hello:
         """What this node says of itself now."""
-        folder, node, settings = self._folder, self._host.node, self._settings
+        folder, node, settings = self.folder, self.host.node, self.settings
         header = folder.header
         return Hello(
             cluster_name=settings.cluster_name,
@@ -119,95 +158,117 @@ class Standing:
             suspended=node is not None and node.suspended is not None,
             left=folder.left_marks(),
             header=header.to_value() if header else {},
+            confirmed=header is not None and self.confirmed,
+            contested=self.contested is not None,
         )
 
     def found(self, others: list[Hello]) -> None:
         """Makes generation 1 of a new cluster of this node and the others."""
         members = {h.member_id: (h.name, h.address) for h in [self.hello(), *others]}
-        self._folder.found(self._settings.cluster_name, members)
-        log.info("founded cluster %s with %d members", self._settings.cluster_name, len(members))
+        self.folder.found(self.settings.cluster_name, members)
+        log.info("founded cluster %s with %d members", self.settings.cluster_name, len(members))
 
-    def _situation(self, now_s: float) -> presence.Situation:
-        node, header = self._host.node, self._folder.header
+    def situation(self, now_s: float) -> presence.Situation:
+        """Everything that is known."""
+        node, header = self.host.node, self.folder.header
         return presence.Situation(
             mine=self.hello(),
             met=self.neighbours.seen(now_s),
             open_questions=self.neighbours.questions_open,
-            since_start_s=now_s - self._started_s,
+            since_asked_s=now_s - self._asked_s,
             voting=node is not None and node.may_vote,
             suspended=node is not None and node.suspended is not None,
             since_quorum_s=now_s - self._quorum_s,
             configuration=node.configuration if node else EMPTY,
+            momentary_s=_MOMENTARY * self.settings.election_timeout_s,
             parent_voters=header.parent_voters if header else frozenset(),
             confirmed=self.confirmed,
-            contested=self._was_contested,
+            was_contested=self.was_contested,
+            left=fence.promise(self.folder),
         )
 
     # -- one function for each step
 
-    def _do(self, step: presence.Step) -> None:
-        node, of = self._host.node, step.of
+    def _do(self, step: presence.Step, now_s: float) -> None:
+        node, of = self.host.node, step.of
         if step.do is Do.FOUND:
-            self.found(self.neighbours.of(Relation.BOTH_EMPTY))
-            self._host.reopen()
+            empty = [m for m in self.neighbours.seen(now_s) if m.relation is Relation.BOTH_EMPTY]
+            self.found([m.hello for m in empty if m.age_s <= presence.FRESH_S])
+            self.host.reopen()
         elif step.do is Do.ADOPT and of is not None:
-            self._folder.adopt(of.header)
+            self.folder.adopt(of.header)
             log.info("joining cluster %s through %s", of.cluster_name, of.name)
-            self._host.reopen()
+            self.host.reopen()
         elif step.do is Do.WRONG_KEY and of is not None:
             self._refuse_key(of)
         elif step.do is Do.VOTE and node is not None:
             self._vote(node)
         elif step.do is Do.SUSPEND and node is not None and of is not None:
-            self._suspend(node, of)
+            self._suspend(node, of, now_s)
+        elif step.do is Do.TAKE_PART:
+            log.warning("nothing newer is there any more: this node takes part again")
+            self.host.reopen()
+            self._quorum_s = now_s  # a moment for hearing its leader
         elif step.do is Do.LEAVE and node is not None and of is not None:
-            self._leave(node, of)
+            self.leave(node, of)
         elif step.do is Do.CONTEST and node is not None and of is not None:
             self._contest(node, of)
 
     def _refuse_key(self, of: Hello) -> None:
         raise WrongKey(
             f"cluster {of.cluster_name} uses the secrets key {of.key_id}, "
-            f"this node has {self._settings.key_id}",
+            f"this node has {self.settings.key_id}",
             hint="give this node the cluster's key file (secrets.key_file)",
         )
 
     def _vote(self, node: RaftNode) -> None:
-        if self._was_contested:
-            self._folder.clear_mark("contested")
-            self._was_contested = False
+        if self.was_contested:
+            self.folder.clear_mark("contested")
+            self.was_contested = False
         node.start_voting()
 
-    def _suspend(self, node: RaftNode, of: Hello) -> None:
-        number = of.lineage[-1][0]
-        log.warning("node %s serves generation %d: this node stands aside", of.name, number)
-        node.suspend(f"node {of.name} serves the newer generation {number}")
-        self.neighbours.forget()
-        self._host.hang_up()  # the others hear of it with the next hello
+    def _suspend(self, node: RaftNode, of: Hello, now_s: float) -> None:
+        reason = (
+            f"node {of.name} of this generation is contested"
+            if of.contested
+            else f"node {of.name} serves the newer generation {of.lineage[-1][0]}"
+        )
+        log.warning("%s: this node stands aside", reason)
+        node.suspend(reason)
+        self._asked_s = now_s
+        self.neighbours.ask_ours(self.addresses())
+        self.host.hang_up()  # the others hear of it with the next hello
 
     def _contest(self, node: RaftNode, of: Hello) -> None:
-        reason = f"node {of.name} still serves the generation before the restore, with a quorum"
-        self._folder.set_mark("contested", {"reason": reason})
-        log.critical("%s: stop it, then start this node first", reason)
-        self.contested = reason
-        node.suspend(reason)
+        self.contested = fence.why_contested(self.folder, self.settings.node_name, of)
+        self.folder.set_mark("contested", {"reason": self.contested})
+        log.critical("CONTESTED: %s", self.contested)
+        node.suspend(self.contested)
+        self.host.hang_up()
 
-    def _leave(self, node: RaftNode, of: Hello) -> None:
-        """Rule 4: mark, close, one rename, a new member id; then the folder is empty and joins."""
-        header = self._folder.header
+    def leave(self, node: RaftNode, of: Hello, *, yielded: bool = False) -> str:
+        """Rule 4: mark, close, one rename, a new member id; then the folder is empty and joins.
+        What was put away where."""
+        header = self.folder.header
         assert header is not None
-        lost = node.log.entries[-1][1] - header_from(of.header).known_index
+        known = 0 if yielded else header_from(of.header).known_index
+        lost = max(0, node.log.entries[-1][1] - known)
         number, restore_id = of.lineage[-1]
-        self._folder.set_mark(
-            "left", {"generation": number, "restore_id": restore_id, "member_id": node.member_id}
+        self.folder.set_mark(
+            "left",
+            {
+                "generation": number,
+                "restore_id": restore_id,
+                "member_id": node.member_id,
+                "yielded": yielded,
+            },
         )
-        self._host.close_generation()
-        path = self._folder.quarantine_generation()
-        log.warning(
-            "left generation %d for %d; %d log entries unknown to the restored node are in %s",
-            header.generation,
-            number,
-            max(0, lost),
-            path,
+        self.host.close_generation()
+        path = self.folder.quarantine_generation()
+        text = (
+            f"left generation {header.generation} for {number} of node {of.name}; {lost} log "
+            f"entries that it does not know are in {path}"
         )
-        self._host.reopen()
+        log.warning("%s", text)
+        self.host.reopen()
+        return text

@@ -93,13 +93,13 @@ def _role(node: RaftNode | None) -> str:
 
 
 def _fencing(runtime: Runtime, node: RaftNode | None) -> str:
-    if runtime.contested:
+    if runtime.standing.contested is not None:
         return "contested"
     if node is not None and node.suspended is not None:
         return "suspended"
     if node is None or not node.may_vote:
         return "starting"
-    return "serving" if runtime.confirmed else "unconfirmed"
+    return "serving" if runtime.standing.confirmed else "unconfirmed"
 
 
 def stale_for_s(node: RaftNode | None, now_s: float) -> float:

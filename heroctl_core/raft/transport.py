@@ -36,7 +36,11 @@ class Listener(Protocol):
     """Who is told what happens on the network; called from `poll`."""
 
     def my_hello(self) -> Hello: ...
-    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> None: ...
+    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> Judgement:
+        """Another node said hello, on a connection to `address` or, None, one that it opened. What
+        it is to us: `judgement`, or a refusal."""
+        ...
+
     def unreachable(self, address: str, *, refused: bool) -> None: ...
     def opened(self, member_id: str) -> None: ...
     def closed(self, member_id: str) -> None: ...
@@ -289,10 +293,13 @@ class Transport:
         except ValueError as error:
             return str(error)
         mine = self._listener.my_hello()
-        judgement = judge(mine, theirs)
         if channel.address is None:
             self._say_hello(channel)
-        self._listener.met(channel.address, theirs, judgement)
+        judged = judge(mine, theirs)
+        judgement = self._listener.met(channel.address, theirs, judged)
+        if judged.relation is Relation.PEER:
+            is_peer = judgement.relation is Relation.PEER
+            self._end_other_lives(theirs, theirs.boot_nonce if is_peer else None)
         if judgement.relation is Relation.PEER:
             self._become_peers(channel, theirs)
         elif channel.address is None:
@@ -304,14 +311,18 @@ class Transport:
             self._close(channel)
         return None
 
+    def _end_other_lives(self, theirs: Hello, nonce: str | None) -> None:
+        """Hangs up on every process of that peer but the one with this nonce."""
+        for other in list(self._channels.values()):
+            if other.member_id == theirs.member_id and other.boot_nonce != nonce:
+                self._close(other)
+
     def _become_peers(self, channel: Channel, theirs: Hello) -> None:
         if channel.address is not None:
             old = self._out.get(theirs.member_id)
             if old is not None and old is not channel:
-                if old.boot_nonce == theirs.boot_nonce:
-                    self._park(channel, theirs.member_id)
-                    return
-                self._close(old)  # to a process that is gone
+                self._park(channel, theirs.member_id)
+                return
         channel.member_id = theirs.member_id
         channel.boot_nonce = theirs.boot_nonce
         channel.tag = frame_tag(theirs.cluster_id, theirs.lineage)

@@ -22,8 +22,8 @@ OTHER = replace(ME, member_id="m2", boot_nonce="boot-2", name="node-2")
         (replace(OTHER, cluster_id="", lineage=()), Relation.JOINER),
         (replace(OTHER, lineage=((1, "r1"), (2, "r2"), (3, "r3"))), Relation.NEWER),
         (replace(OTHER, lineage=((1, "r1"),)), Relation.OLDER),
-        (replace(OTHER, lineage=((1, "r1"), (2, "x"))), Relation.REFUSED),
-        (replace(OTHER, lineage=((1, "r1"), (2, "x"), (3, "y"))), Relation.REFUSED),
+        (replace(OTHER, lineage=((1, "r1"), (2, "x"))), Relation.FORK),
+        (replace(OTHER, lineage=((1, "r1"), (2, "x"), (3, "y"))), Relation.FORK),
         (replace(OTHER, cluster_name="drill"), Relation.REFUSED),
         (replace(OTHER, cluster_id="c2"), Relation.REFUSED),
         (replace(OTHER, key_id="other"), Relation.REFUSED),
@@ -94,6 +94,13 @@ def test_a_hello_arrives_as_it_was_sent() -> None:
     assert hello_from(wire(hello)) == hello
 
 
+def test_a_node_of_the_release_before_says_less() -> None:
+    """It does not know of confirmed and contested, and is understood without."""
+    said = wire(ME)
+    del said["confirmed"], said["contested"]
+    assert hello_from(said) == ME
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
@@ -106,6 +113,8 @@ def test_a_hello_arrives_as_it_was_sent() -> None:
         {"header": []},
         {"expect": True},
         {"expect": "3"},
+        {"confirmed": 1},
+        {"contested": None},
     ],
 )
 def test_a_malformed_hello_is_refused(wrong: dict[str, Any]) -> None:
@@ -122,8 +131,8 @@ def test_what_is_no_hello_is_refused(value: object) -> None:
 
 
 def test_a_missing_field_is_refused() -> None:
-    """Each of them."""
-    for name in Hello.__dataclass_fields__:
+    """Each of those that every release says."""
+    for name in set(Hello.__dataclass_fields__) - {"confirmed", "contested"}:
         value = wire(ME)
         del value[name]
         with pytest.raises(ValueError, match=r"hello|protocol"):

@@ -10,7 +10,7 @@ import pytest
 from heroctl_core.raft import presence
 from heroctl_core.raft.handshake import Hello, Relation, judge
 from heroctl_core.raft.membership import EMPTY, Configuration, MemberSpec
-from heroctl_core.raft.presence import Do, Met, Situation, Step, decide
+from heroctl_core.raft.presence import Do, Left, Met, Situation, Step, decide
 
 CLUSTER = "c" * 32
 G1 = ((1, "first"),)
@@ -37,12 +37,12 @@ def hello(member_id: str, lineage: tuple[tuple[int, str], ...] = (), **fields: o
 
 def situation(mine: Hello, *others: Hello, age_s: float = 0.0, **fields: object) -> Situation:
     """`mine` has met `others`; their relations are what the handshake says."""
-    met = {h.member_id: Met(h, judge(mine, h).relation, age_s) for h in others}
+    met = [Met(h, judge(mine, h).relation, age_s) for h in others]
     seen = Situation(
         mine=mine,
-        met={m: each for m, each in met.items() if each.relation is not Relation.REFUSED},
+        met=tuple(each for each in met if each.relation is not Relation.REFUSED),
         open_questions=False,
-        since_start_s=60.0,
+        since_asked_s=60.0,
         voting=bool(mine.lineage),
         suspended=mine.suspended,
         since_quorum_s=math.inf,
@@ -68,6 +68,8 @@ FOUNDING = {
     "we never found": (situation(hello("a", expect=0)), Do.WAIT),
     "alone, as expected": (situation(hello("a", expect=1)), Do.FOUND),
     "one has another key": (situation(A, B, hello("c", key_id="other")), Do.WAIT),
+    "one has held data before": (situation(A, B, hello("c", left=(("x", "g2"),))), Do.WAIT),
+    "we have held data before": (situation(hello("a", left=(("x", "g2"),)), B, C), Do.WAIT),
     "one belongs to another cluster": (situation(A, B, hello("c", cluster_name="dev")), Do.WAIT),
 }
 
@@ -100,6 +102,27 @@ JOINING = {
         Step(Do.WRONG_KEY, hello("b", G1, key_id="other")),
     ),
     "it has another name": (situation(A, hello("b", G1, cluster_name="dev")), Step(Do.WAIT)),
+    "it is what we left": (situation(A, HOST, left=Left("first", "second")), Step(Do.WAIT)),
+    "it is whom we followed": (
+        situation(A, HOST, HOST_2, left=Left("first", "second")),
+        Step(Do.ADOPT, HOST_2),
+    ),
+    "it continues whom we followed": (
+        situation(A, hello("e", G3), left=Left("first", "second")),
+        Step(Do.ADOPT, hello("e", G3)),
+    ),
+    "it forks from whom we followed": (
+        situation(A, HOST_TWIN, left=Left("first", "second")),
+        Step(Do.WAIT),
+    ),
+    "it is what an operator made us give up, beside what we gave it up for": (
+        situation(A, HOST, HOST_2, left=Left("second", "first", yielded=True)),
+        Step(Do.ADOPT, HOST),
+    ),
+    "an operator chose one of twins": (
+        situation(A, HOST, HOST_2, HOST_TWIN, left=Left("second", "twin", yielded=True)),
+        Step(Do.ADOPT, HOST_TWIN),
+    ),
 }
 
 
@@ -121,9 +144,25 @@ SUPERSEDED = {
         situation(OLD_SERVING, NEWER, since_quorum_s=0.0),
         Step(Do.WAIT),
     ),
-    "our quorum was lost a second ago": (
-        situation(OLD_SERVING, NEWER, since_quorum_s=1.0),
+    "our leader was lost a moment ago": (
+        situation(OLD, NEWER, since_quorum_s=4.9),
+        Step(Do.WAIT),
+    ),
+    "our quorum was lost for longer than an election takes": (
+        situation(OLD, NEWER, since_quorum_s=5.0),
         Step(Do.SUSPEND, NEWER),
+    ),
+    "we start, and one is silent": (
+        situation(OLD, NEWER, voting=False, open_questions=True, since_asked_s=4.9),
+        Step(Do.WAIT),
+    ),
+    "we start, and all answered": (
+        situation(OLD, NEWER, voting=False, since_asked_s=0.1),
+        Step(Do.SUSPEND, NEWER),
+    ),
+    "we start, and hear our leader": (
+        situation(OLD, NEWER, voting=False, since_asked_s=0.1, since_quorum_s=0.0),
+        Step(Do.VOTE),
     ),
     "the one that goes further counts": (
         situation(OLD, NEWER, hello("y", G3)),
@@ -135,6 +174,14 @@ SUPERSEDED = {
     ),
     "a fork is no newer one": (
         situation(hello("a", G2), hello("z", G2_TWIN)),
+        Step(Do.WAIT),
+    ),
+    "an unconfirmed one of ours is contested": (
+        situation(hello("a", G2), hello("b", G2, contested=True, suspended=True), confirmed=False),
+        Step(Do.SUSPEND, hello("b", G2, contested=True, suspended=True)),
+    ),
+    "ours is confirmed, whatever one of us met": (
+        situation(hello("a", G2), hello("b", G2, contested=True, suspended=True)),
         Step(Do.WAIT),
     ),
 }
@@ -151,6 +198,14 @@ def aside(member_id: str) -> Hello:
     return hello(member_id, G1, suspended=True)
 
 
+def with_age(
+    age_s: float, mine: Hello, silent: Hello, *others: Hello, **fields: object
+) -> Situation:
+    """The first of the others said its word `age_s` ago."""
+    seen = situation(mine, silent, *others, **fields)
+    return replace(seen, met=(replace(seen.met[0], age_s=age_s), *seen.met[1:]))
+
+
 TWIN, NEWEST = hello("y", G2_TWIN), hello("x", G3)
 
 LEAVING = {
@@ -161,30 +216,24 @@ LEAVING = {
     ),
     "one voter does not": (situation(OLD_ASIDE, NEWER, aside("b"), hello("c", G1)), Do.WAIT),
     "one that does not is no voter": (situation(OLD_ASIDE, NEWER, hello("d", G1)), Do.LEAVE),
-    "one voter did not, long ago": (
-        replace(
-            situation(OLD_ASIDE, NEWER),
-            met={
-                "z": Met(NEWER, Relation.NEWER, 0.0),
-                "c": Met(hello("c", G1), Relation.ASIDE, 3.1),
-            },
-        ),
-        Do.LEAVE,
-    ),
+    "one voter did not, long ago": (with_age(3.1, OLD_ASIDE, hello("c", G1), NEWER), Do.LEAVE),
     "in a quorum 29.9 s ago": (situation(OLD_ASIDE, NEWER, since_quorum_s=29.9), Do.WAIT),
     "in a quorum 30 s ago": (situation(OLD_ASIDE, NEWER, since_quorum_s=30.0), Do.LEAVE),
-    "the newer one is gone": (situation(OLD_ASIDE, NEWER, age_s=3.1), Do.WAIT),
+    "the newer one is silent": (situation(OLD_ASIDE, NEWER, age_s=3.1), Do.WAIT),
+    "we are contested ourselves, by an older one": (
+        situation(replace(OLD_ASIDE, contested=True), NEWER),
+        Do.LEAVE,
+    ),
     "two newer ones that fork": (situation(OLD_ASIDE, NEWER, TWIN), Do.WAIT),
     "a newer one and its own parent": (situation(OLD_ASIDE, NEWER, NEWEST), Do.LEAVE),
     "not all were heard yet": (
-        situation(OLD_ASIDE, NEWER, open_questions=True, since_start_s=4.9),
+        situation(OLD_ASIDE, NEWER, open_questions=True, since_asked_s=4.9),
         Do.WAIT,
     ),
     "not all can be heard": (
-        situation(OLD_ASIDE, NEWER, open_questions=True, since_start_s=5.0),
+        situation(OLD_ASIDE, NEWER, open_questions=True, since_asked_s=5.0),
         Do.LEAVE,
     ),
-    "nobody is there": (situation(OLD_ASIDE), Do.WAIT),
 }
 
 
@@ -192,6 +241,47 @@ LEAVING = {
 def test_a_node_that_stands_aside_leaves(name: str) -> None:
     """Only when it was in no quorum for 30 s and no reachable voter of its generation serves."""
     seen, expected = LEAVING[name]
+    assert decide(seen).do is expected
+
+
+SERVES = hello("b", G1, has_quorum=True)
+BACK = {
+    "nobody newer is there": (situation(OLD_ASIDE), Do.TAKE_PART),
+    "the newer one is silent for half a minute": (
+        situation(OLD_ASIDE, NEWER, age_s=30.1),
+        Do.TAKE_PART,
+    ),
+    "the newer one is silent for less": (situation(OLD_ASIDE, NEWER, age_s=30.0), Do.WAIT),
+    "the newer one is contested": (
+        situation(OLD_ASIDE, replace(NEWER, suspended=True, contested=True)),
+        Do.TAKE_PART,
+    ),
+    "our generation serves without us": (situation(OLD_ASIDE, NEWER, SERVES), Do.TAKE_PART),
+    "it said so too long ago": (with_age(3.1, OLD_ASIDE, SERVES, NEWER), Do.LEAVE),
+    "it stands aside too": (
+        situation(OLD_ASIDE, NEWER, replace(SERVES, suspended=True)),
+        Do.LEAVE,
+    ),
+    "one of ours is contested": (
+        situation(
+            hello("a", G2, suspended=True),
+            hello("b", G2, contested=True, suspended=True),
+            confirmed=False,
+        ),
+        Do.WAIT,
+    ),
+    "one of ours was contested": (
+        situation(hello("a", G2, suspended=True), hello("b", G2), confirmed=False),
+        Do.TAKE_PART,
+    ),
+    "we are contested": (situation(replace(OLD_ASIDE, contested=True)), Do.WAIT),
+}
+
+
+@pytest.mark.parametrize("name", BACK)
+def test_a_node_that_stands_aside_for_nothing_takes_part_again(name: str) -> None:
+    """A restore that was abandoned, or that yields, must not cost a cluster its nodes."""
+    seen, expected = BACK[name]
     assert decide(seen).do is expected
 
 
@@ -213,14 +303,44 @@ CONTEST = {
         situation(RESTORED, replace(PARENT, suspended=True), confirmed=False),
         Do.WAIT,
     ),
-    "it is the parent's parent": (situation(hello("r", G3), PARENT, confirmed=False), Do.WAIT),
+    "it is the parent's parent": (
+        situation(hello("r", G3), PARENT, confirmed=False, parent_voters=frozenset({"x"})),
+        Do.WAIT,
+    ),
+    "it is the parent's parent, and what has to be fenced": (
+        situation(hello("r", G3), PARENT, confirmed=False, parent_voters=frozenset({"b"})),
+        Do.CONTEST,
+    ),
+    "it is the parent's parent, and nobody knows what has to be fenced": (
+        situation(hello("r", G3), PARENT, confirmed=False),
+        Do.CONTEST,
+    ),
+    "a twin": (situation(RESTORED, hello("t", G2_TWIN), confirmed=False), Do.CONTEST),
+    "a twin that is contested": (
+        situation(RESTORED, hello("t", G2_TWIN, suspended=True, contested=True), confirmed=False),
+        Do.CONTEST,
+    ),
+    "a twin that stands aside for another one": (
+        situation(RESTORED, hello("t", G2_TWIN, suspended=True), confirmed=False),
+        Do.WAIT,
+    ),
+    "a twin said so too long ago": (
+        situation(RESTORED, hello("t", G2_TWIN), confirmed=False, age_s=3.1),
+        Do.WAIT,
+    ),
+    "a twin of a confirmed one": (situation(RESTORED, hello("t", G2_TWIN)), Do.WAIT),
+    "a twin's child": (situation(hello("r", G3), hello("t", G2_TWIN), confirmed=False), Do.CONTEST),
+    "we are contested already": (
+        situation(hello("r", G2, suspended=True, contested=True), PARENT, confirmed=False),
+        Do.WAIT,
+    ),
     "it said so too long ago": (
         situation(RESTORED, PARENT, confirmed=False, age_s=3.1),
         Do.WAIT,
     ),
     "we stand aside already": (
         situation(replace(RESTORED, suspended=True), PARENT, confirmed=False),
-        Do.WAIT,
+        Do.CONTEST,
     ),
     "a grandchild exists: it goes first": (
         situation(RESTORED, PARENT, hello("y", G3), confirmed=False),
@@ -230,7 +350,7 @@ CONTEST = {
 
 
 @pytest.mark.parametrize("name", CONTEST)
-def test_only_a_live_quorum_of_the_direct_parent_contests(name: str) -> None:
+def test_only_a_live_quorum_of_the_parent_or_a_fork_contests(name: str) -> None:
     """And only while the restored generation is unconfirmed."""
     seen, expected = CONTEST[name]
     assert decide(seen).do is expected
@@ -246,18 +366,21 @@ def restored(**fields: object) -> Situation:
 
 
 START = {
-    "everybody answered or refused": (starting(since_start_s=0.0), Do.VOTE),
-    "one is silent": (starting(open_questions=True, since_start_s=4.9), Do.WAIT),
-    "one is silent for 5 s": (starting(open_questions=True, since_start_s=5.0), Do.VOTE),
-    "a voter of the parent is silent": (restored(open_questions=True, since_start_s=1.9), Do.WAIT),
-    "and for 2 s": (restored(open_questions=True, since_start_s=2.0), Do.VOTE),
+    "everybody answered or refused": (starting(since_asked_s=0.0), Do.VOTE),
+    "one is silent": (starting(open_questions=True, since_asked_s=4.9), Do.WAIT),
+    "one is silent for 5 s": (starting(open_questions=True, since_asked_s=5.0), Do.VOTE),
+    "a voter of the parent is silent": (restored(open_questions=True, since_asked_s=1.9), Do.WAIT),
+    "and for 2 s": (restored(open_questions=True, since_asked_s=2.0), Do.VOTE),
     "contested before, one is silent": (
-        restored(open_questions=True, since_start_s=900.0, contested=True),
+        restored(open_questions=True, since_asked_s=900.0, was_contested=True),
         Do.WAIT,
     ),
-    "contested before, all answered": (restored(since_start_s=0.1, contested=True), Do.VOTE),
+    "contested before, all answered": (restored(since_asked_s=0.1, was_contested=True), Do.VOTE),
     "it votes already": (situation(OLD), Do.WAIT),
-    "it stands aside": (situation(OLD_ASIDE, voting=False), Do.WAIT),
+    "restored into an empty folder, one is silent for 2 s": (
+        situation(RESTORED, voting=False, confirmed=False, open_questions=True, since_asked_s=2.0),
+        Do.VOTE,
+    ),
 }
 
 
@@ -271,6 +394,6 @@ def test_a_starting_node_asks_first(name: str) -> None:
 
 def test_every_step_is_reached_by_a_row() -> None:
     """The tables above leave no decision out."""
-    tables = (FOUNDING, JOINING, SUPERSEDED, LEAVING, CONTEST, START)
+    tables = (FOUNDING, JOINING, SUPERSEDED, LEAVING, BACK, CONTEST, START)
     reached = {decide(row[0]).do for table in tables for row in table.values()}
     assert reached == set(presence.Do)

@@ -27,7 +27,9 @@ from transport_ends import (
 from heroctl_core.clock import SystemClock
 from heroctl_core.errors import ConfigError
 from heroctl_core.raft.handshake import Hello, Relation
+from heroctl_core.raft.neighbours import Neighbours
 from heroctl_core.raft.transport import Transport, frame_tag
+from heroctl_core.testing.clock import ManualClock
 
 __all__ = ["make", "pair"]  # fixtures
 
@@ -92,9 +94,29 @@ def test_a_stranger_is_refused_with_a_reason(make: Make, theirs: Hello, reason: 
     one.transport.dial({two.address})
     run([one, two], lambda: one.refusals and two.refusals)
     assert reason in one.refusals[0]
-    assert {r for _, r in one.relations + two.relations} == {Relation.REFUSED}
+    assert {r for _, r in one.relations + two.relations} <= {Relation.REFUSED, Relation.FORK}
     assert not one.peers
     assert not two.peers
+
+
+def test_two_live_processes_with_one_member_id_are_cut_off(make: Make) -> None:
+    """A third node, which they both reach, takes frames of neither; of one alone it does again."""
+    clock = ManualClock()
+    one, two = make(hello("a"), clock), make(hello("b"))
+    copy = make(other(hello("b"), boot_nonce="copied"))
+    known = Neighbours()
+    one.judge = lambda theirs, judged: known.met(None, theirs, judged, clock.monotonic_s())
+    two.transport.dial({one.address})
+    one.transport.dial({two.address, copy.address})
+    run([one, two], lambda: one.peers and two.peers)
+    copy.transport.dial({one.address})
+    run([one, two, copy], lambda: any("was copied" in reason for reason in one.refusals))
+    run([one, two, copy], lambda: not one.peers)
+    copy.transport.close()
+    clock.advance(10.0)
+    run([one, two], lambda: one.peers == ["b"] and two.peers)
+    two.transport.send("a", ["ping"])
+    run([one, two], lambda: one.frames)
 
 
 def test_another_protocol_is_refused(make: Make, pair: tuple[End, End]) -> None:

@@ -67,6 +67,7 @@ class End:
         self.refusals: list[str] = []
         self.unreached: list[tuple[str, bool]] = []
         self.cut: str | None = None  # what `received` answers
+        self.judge: Callable[[Hello, Judgement], Judgement] = lambda _, judgement: judgement
         self.transport = Transport("127.0.0.1:0", self, clock or SystemClock())
         self.transport.accept_connections()
 
@@ -77,10 +78,12 @@ class End:
     def my_hello(self) -> Hello:
         return self.hello
 
-    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> None:
+    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> Judgement:
+        judgement = self.judge(theirs, judgement)
         self.relations.append((theirs.member_id, judgement.relation))
-        if judgement.relation is Relation.REFUSED:
+        if judgement.reason:
             self.refusals.append(judgement.reason)
+        return judgement
 
     def unreachable(self, address: str, *, refused: bool) -> None:
         self.unreached.append((address, refused))
