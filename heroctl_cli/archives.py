@@ -1,14 +1,47 @@
-"""How an archive is shown: what it says about itself without a key."""
+"""An archive as a file, also from a pipe, and how it is shown: what it says without a key."""
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
 import click
 
+from heroctl_core.errors import UsageError
+from heroctl_core.files import faults
 from heroctl_core.snapshot.archive import Outline
 
 from . import output
+
+_NAME_MAX: Final = 500  # it also travels in the first line of a request
+
+
+def name_of(file: str) -> str:
+    """What a receipt calls the archive: its path, as text that any program can take."""
+    if file == "-":
+        return "stdin"
+    return os.fsencode(Path(file).absolute()).decode(errors="replace")[-_NAME_MAX:]
+
+
+@contextmanager
+def as_file(file: str) -> Iterator[Path]:
+    """The archive as a file; what comes through a pipe is kept for as long as it is needed."""
+    if file != "-":
+        yield Path(file)
+        return
+    if sys.stdin.isatty():
+        raise UsageError("stdin is a terminal", hint="give a FILE, or a pipe before it")
+    with TemporaryDirectory(prefix="heroctl-") as folder:
+        path = Path(folder) / "stdin"
+        with faults(path), path.open("xb") as copy:
+            shutil.copyfileobj(sys.stdin.buffer, copy)
+        yield path
 
 
 def shown(outline: Outline) -> dict[str, Any]:

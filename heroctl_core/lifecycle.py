@@ -104,12 +104,14 @@ class Lifecycle:
             cluster_name=config.cluster.name,
             address=self._runtime.address,
             wrapping=lambda: self._keys.wrapping,
+            runs=True,
         )
         chosen = Options(
             force_bootstrap=True,
             confirm_cluster=options.confirm_cluster,
             expect_sha256=options.expect_sha256,
             revoke_tokens=options.revoke_tokens,
+            archive_name=options.archive_name,
         )
         peers = sorted(config.raft.peers.values())
         return Restore(

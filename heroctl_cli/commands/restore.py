@@ -5,22 +5,18 @@ Plan first: it is shown, refused or confirmed before anything changes.
 
 from __future__ import annotations
 
-import shutil
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from heroctl_core.client import Client, first_reachable, path_of
 from heroctl_core.config.model import SOCKET_NAME
-from heroctl_core.errors import Busy, Unreachable, UsageError
+from heroctl_core.errors import Busy, Unreachable
 from heroctl_core.files import faults
 
-from .. import local, output, restores
+from .. import archives, local, output, restores
 
 if TYPE_CHECKING:
     from heroctl_core.offline import Options
@@ -64,9 +60,10 @@ def restore(
         confirm_cluster=confirm_cluster,
         expect_sha256=expect_sha256,
         revoke_tokens=revoke_tokens,
+        archive_name=archives.name_of(file),
     )
     here = local.resolve(data_dir, key_files)
-    with _as_file(file) as archive:
+    with archives.as_file(file) as archive:
         client = _running_node(here) if force_bootstrap else None
         if client is not None:
             with client:
@@ -77,7 +74,6 @@ def restore(
             report = _offline(
                 archive, here, options, dry_run=dry_run, yes=yes, unencrypted=unencrypted
             )
-    report["archive"] = file
     output.emit(report, text=lambda: _tell(report, dry_run=dry_run))
 
 
@@ -150,6 +146,7 @@ def _by_node(
 ) -> dict[str, Any]:
     """The report of a forced bootstrap by the node that runs on the folder."""
     query: dict[str, object] = {
+        "archive_name": options.archive_name,
         "confirm_cluster": options.confirm_cluster,
         "expect_sha256": options.expect_sha256,
         "revoke_tokens": options.revoke_tokens or None,
@@ -183,18 +180,3 @@ def _running_node(here: local.Here) -> Client | None:
 def _progress(step: str) -> None:
     if sys.stderr.isatty():
         output.say(f"{step} ...")
-
-
-@contextmanager
-def _as_file(file: str) -> Iterator[Path]:
-    """The archive as a file; what comes through a pipe is kept for as long as it is needed."""
-    if file != "-":
-        yield Path(file)
-        return
-    if sys.stdin.isatty():
-        raise UsageError("stdin is a terminal", hint="give a FILE, or a pipe before it")
-    with TemporaryDirectory(prefix="heroctl-") as folder:
-        path = Path(folder) / "stdin"
-        with faults(path), path.open("xb") as copy:
-            shutil.copyfileobj(sys.stdin.buffer, copy)
-        yield path

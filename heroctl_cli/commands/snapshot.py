@@ -145,28 +145,32 @@ def _tell(file: str, summary: Mapping[str, Any], duration_s: float) -> None:
     output.emit(result, text=text)
 
 
-@click.command("inspect", help="What FILE says about itself; needs no key.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.command("inspect", help="What FILE says about itself; needs no key. - is stdin.")
+@click.argument("file")
 @output.output_option
-def _inspect(file: Path) -> None:
-    found = archives.shown(outline(file))
+def _inspect(file: str) -> None:
+    with archives.as_file(file) as archive:
+        found = archives.shown(outline(archive))
     output.emit(found, text=lambda: archives.tell(found))
 
 
-@click.command("verify", help="Read all of FILE: every sum, tag, record and count.")
-@click.argument("file", type=click.Path(path_type=Path))
+@click.command("verify", help="Read all of FILE: every sum, tag, record and count. - is stdin.")
+@click.argument("file")
 @local.key_file_option
 @local.unencrypted_option
 @output.output_option
-def _verify(file: Path, key_files: tuple[Path, ...], *, unencrypted: bool) -> None:
+def _verify(file: str, key_files: tuple[Path, ...], *, unencrypted: bool) -> None:
     keys = local.resolve(None, key_files).keys()
-    with open_archive(file, keys, allow_unencrypted=unencrypted) as archive:
+    with (
+        archives.as_file(file) as path,
+        open_archive(path, keys, allow_unencrypted=unencrypted) as archive,
+    ):
         archive.verify()
         found = archives.shown(archive.outline)
 
     def text() -> None:
-        records = sum(found["sections"].values())
-        click.echo(f"{file}: ok, {records} records in {len(found['sections'])} sections")
+        counts, name = found["sections"].values(), "stdin" if file == "-" else file
+        click.echo(f"{name}: ok, {sum(counts)} records in {len(counts)} sections")
 
     output.emit({**found, "verified": True}, text=text)
 

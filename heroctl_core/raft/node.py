@@ -37,6 +37,11 @@ from .proposals import Proposals
 from .reads import Reads
 from .replication import Replication
 
+# The usual hint of a lost quorum, a forced bootstrap, would make things worse.
+SUSPENDED: Final = (
+    "nothing has to be forced: heroctl status says what to do. A contested node serves again when "
+    "the nodes that it names are stopped and it is started first"
+)
 KEPT_ENTRIES: Final = 2_000  # behind a dump, for followers that lag a little
 
 
@@ -238,8 +243,8 @@ class RaftNode:
 
     def _turn_suspended(self) -> float:
         why = f"this node takes no part: {self.suspended}"
-        self.proposals.fail_unsent(lambda: ReadOnly(why))
-        self.reads.end(lambda: ReadOnly(why))
+        self.proposals.fail_unsent(lambda: ReadOnly(why, hint=SUSPENDED))
+        self.reads.end(lambda: ReadOnly(why, hint=SUSPENDED))
         return self.timing.heartbeat_s
 
     def _sync_and_release(self) -> None:

@@ -47,13 +47,16 @@ class FolderTarget:
         cluster_name: str,
         address: str | None,
         wrapping: Callable[[], BackupKey],
+        runs: bool = False,
     ) -> None:
+        """`runs` when this is the folder of the running node that restores itself."""
         self._folder = folder
         self._make = make
         self._node_name = node_name
         self._cluster_name = cluster_name
         self._address = address
         self._wrapping = wrapping
+        self._runs = runs
 
     @property
     def _open(self) -> DataFolder:
@@ -96,7 +99,11 @@ class FolderTarget:
         receipt = read_receipt(folder.path)
         if header is None:
             return Present(
-                identity.node_name, identity.member_id, identity.cluster_name, receipt=receipt
+                identity.node_name,
+                identity.member_id,
+                identity.cluster_name,
+                receipt=receipt,
+                runs=self._runs,
             )
         members = header.members if state is None else state.configuration
         fence, term, index = _fence(folder, header, members, state)
@@ -120,6 +127,7 @@ class FolderTarget:
             receipt=receipt,
             unfinished=_unfinished(folder, receipt),
             untouched=state is not None and _is_untouched(header, state),
+            runs=self._runs,
         )
 
     # -- writing

@@ -38,7 +38,7 @@ class Present:
     `fence` are the voters of the generation that must not go on beside the new one, `known_term`
     and `known_index` the last log entry of it that this node has. `unfinished` is the receipt of a
     restore that was killed after its switch; `untouched` tells that the restored generation has
-    not been started yet.
+    not been started yet. `runs` is True for a running node that restores itself.
     """
 
     node_name: str
@@ -59,6 +59,7 @@ class Present:
     receipt: Mapping[str, Any] = field(default_factory=dict)
     unfinished: Mapping[str, Any] = field(default_factory=dict)
     untouched: bool = False
+    runs: bool = False
 
     @property
     def is_empty(self) -> bool:
@@ -78,12 +79,14 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What the operator said."""
+    """What the operator said. `archive_name` is theirs for the archive, where what is read is only
+    a copy of it."""
 
     force_bootstrap: bool = False
     confirm_cluster: str | None = None
     expect_sha256: str | None = None
     revoke_tokens: bool = False
+    archive_name: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,7 +152,8 @@ def _next_steps(present: Present, parent: Configuration) -> tuple[str, ...]:
         {spec.name for spec in present.members.members.values()}
         | {spec.name for spec in parent.members.values()}
     )
-    steps = [f"on {here}, first: {START}", f"on {here}: heroctl status (wait for a leader)"]
+    steps = [] if present.runs else [f"on {here}, first: {START}"]
+    steps.append(f"on {here}: heroctl status (wait for a leader)")
     steps += [f"on {name}, then: {START}" for name in others if name != here]
     if present.is_empty:
         steps.append(f"on each other node, then: {START}")

@@ -108,8 +108,8 @@ def _refuse_again(archive: ArchiveFacts, present: Present, options: Options) -> 
     return Refusal(
         f"this archive was restored here at {receipt.get('restored_at')} as generation {link[0]}, "
         "which this folder still holds; once more would drop what was written since",
-        f"start the node: {START}. If you do mean it: stop all nodes and restore without "
-        "--force-bootstrap",
+        f"{'heroctl status shows it' if present.runs else f'start the node: {START}'}. If you do "
+        "mean it: stop all nodes and restore without --force-bootstrap",
     )
 
 

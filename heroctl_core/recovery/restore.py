@@ -144,7 +144,7 @@ class Restore:
     def _facts(self, view: View) -> ArchiveFacts:
         outline = self._archive.outline
         return ArchiveFacts(
-            self._path,
+            self._options.archive_name or self._path,
             outline.sha256,
             outline.size_bytes,
             outline.manifest.header,

@@ -143,6 +143,7 @@ class RestoreOptions:
     expect_sha256: str | None = None
     encrypted: bool = True
     revoke_tokens: bool = False
+    archive_name: str | None = None  # what the operator calls the file; here it is a copy
     dry_run: bool = False
 
 

@@ -93,6 +93,7 @@ def restore(node: Node, call: Call, archive: Path) -> Reply:
         expect_sha256=call.query.get("expect_sha256"),
         encrypted=not call.flag("unencrypted"),
         revoke_tokens=call.flag("revoke_tokens"),
+        archive_name=call.query.get("archive_name"),
         dry_run=call.flag("dry_run"),
     )
     return Reply(node.lifecycle.force_bootstrap(archive, options).to_json())

@@ -124,6 +124,10 @@ def test_a_running_node_without_a_quorum_does_it_itself(
     done = at("node-3", *words, "--yes", "--confirm-cluster", CLUSTER)
     assert done.returncode == 0, done.stderr
     assert "generation 2" in done.stdout
+    assert "on node-3: heroctl status (wait for a leader)\n  on node-1, then:" in done.stdout
+    assert "first:" not in done.stdout
+    receipt = json.loads((cluster.nodes["node-3"].data_dir / "receipt.json").read_text())
+    assert receipt["archive"] == str(archive)
     assert jobs(cluster, "node-3") == ["a", "b", "c"]
     cluster.start("node-1", "node-2")
     cluster.wait_ready()

@@ -161,6 +161,27 @@ def test_verify_reads_everything_with_the_key(
     assert both.code == 0 and "records" in both.out
 
 
+def test_an_archive_from_a_pipe_is_looked_into_and_verified(
+    cli: Callable[..., Any], filled: ServedNode, tmp_path: Path, key_file: Path
+) -> None:
+    """`-` is stdin: the same answer as for the file, and a damaged or cut stream is exit code 7."""
+    path = tmp_path / "s"
+    cli("snapshot", "save", path)
+    content = path.read_bytes()
+    inspect, verify = (
+        ("snapshot", "inspect", "-"),
+        ("snapshot", "verify", "-", "--key-file", key_file),
+    )
+    told = json.loads(cli(*inspect, "-o", "json", stdin=content).out)
+    assert told == json.loads(cli("snapshot", "inspect", path, "-o", "json").out)
+    done = cli(*verify, stdin=content)
+    assert done.code == 0 and done.out.startswith("stdin: ok, "), done.err
+    damaged = bytearray(content)
+    damaged[600] ^= 1
+    for stream in (b"", bytes(damaged), content[:-600], content + b"x"):
+        assert cli(*inspect, stdin=stream).code == cli(*verify, stdin=stream).code == 7
+
+
 @pytest.mark.parametrize("position", [20, 600, -700, -2000])
 def test_a_changed_byte_is_exit_code_7(
     cli: Callable[..., Any], filled: ServedNode, tmp_path: Path, key_file: Path, position: int

@@ -312,6 +312,17 @@ def test_next_steps_name_every_node_in_order() -> None:
     )
 
 
+def test_a_node_that_runs_is_not_told_to_start() -> None:
+    """It restored itself, so there is nothing to start but the others."""
+    assert plan(present=replace(PRESENT, runs=True)).next_steps == (
+        "on node-1: heroctl status (wait for a leader)",
+        "on node-2, then: sudo systemctl start heroctl-server",
+        "on node-3, then: sudo systemctl start heroctl-server",
+    )
+    again = plan(present=replace(RESTORED, runs=True), options=Options(force_bootstrap=True))
+    assert "| heroctl status shows it. If you do mean it" in refusal(again)
+
+
 def test_revived_tokens_are_none_when_all_are_revoked() -> None:
     """--revoke-tokens leaves nothing to warn of."""
     more = {"restore_id": "mine", "now_ms": NOW, "revived_tokens": 3}

@@ -216,6 +216,14 @@ def test_receipt(node: StoppedNode, archive: Path) -> None:
     assert read_json(inner) == receipt
 
 
+def test_the_receipt_names_the_archive_as_the_operator_does(
+    node: StoppedNode, archive: Path
+) -> None:
+    """What is read may be a copy of what came through a pipe or over the socket."""
+    report = restore(archive, node.local(), Options(archive_name="/mnt/usb/snap.tar.gz"))
+    assert report.receipt["archive"] == shown_plan(report.plan)["archive"] == "/mnt/usb/snap.tar.gz"
+
+
 def test_damaged_receipt(node: StoppedNode, archive: Path) -> None:
     """It stops start and restore until it is moved away, as the error says; then the copy inside
     the generation takes its place."""

@@ -72,11 +72,17 @@ def test_a_forced_bootstrap_gets_the_archive_whole(served: ServedNode) -> None:
     """Over the socket, while there is no quorum; options arrive, the spool is empty afterwards."""
     served.node.replicator.go_read_only()
     archive = b"0123456789abcdef" * 200_000
-    query = {"dry_run": True, "confirm_cluster": "prod", "expect_sha256": None}
+    query = {
+        "dry_run": True,
+        "confirm_cluster": "prod",
+        "expect_sha256": None,
+        "archive_name": "/mnt/ü",
+    }
     report = served.client().upload("/v1/restore", query, io.BytesIO(archive), len(archive)).body
     assert report == {"sha256": sha256(archive).hexdigest(), "dry_run": True}
     (done,) = served.node.lifecycle.reports
     assert (done.options.confirm_cluster, done.options.expect_sha256) == ("prod", None)
+    assert done.options.archive_name == "/mnt/ü"
     assert spool(served) == []
 
 
