@@ -34,7 +34,7 @@ def follow(node: RaftNode, *, due: bool) -> None:
     """One turn of a follower; `due` when a leader would send heartbeats."""
     leader = node.leader_id
     if leader is not None and leader in node.connected:
-        while commands := node.proposals.take(limits.ENTRY_BYTES - ENTRY_OVERHEAD):
+        while commands := node.proposals.take_to_forward(limits.ENTRY_BYTES - ENTRY_OVERHEAD):
             node.send(leader, ["prop", commands])
         if (number := node.reads.ask()) is not None:
             node.send(leader, ["read", number])
@@ -47,5 +47,7 @@ def follow(node: RaftNode, *, due: bool) -> None:
 def refuse_without_quorum(node: RaftNode) -> None:
     """Ends what certainly cannot come through at the moment (recovery.md, "Quorum loss")."""
     why = "no majority of voters is reachable"
+    node.proposals.fail_sent(why)
     node.proposals.fail_unsent(lambda: ReadOnly(f"the cluster is read-only: {why}"))
     node.reads.fail(lambda: ReadOnly(f"no linearizable read: {why}"))
+    node.orders.fail(lambda: ReadOnly(f"no leader can be asked: {why}"))

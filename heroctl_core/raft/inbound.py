@@ -7,6 +7,7 @@ notices. What promises is not sent from here but kept until the log is synced (r
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from .. import limits
@@ -15,6 +16,7 @@ from ..state.commands import open_envelope
 from . import guard
 from .elections import up_to_date
 from .engine import CANDIDATE
+from .port import Order
 from .proposals import ENTRY_OVERHEAD
 
 if TYPE_CHECKING:
@@ -72,8 +74,22 @@ def _append(
         node.answer(sender, verdict.answer.next_index, success=verdict.answer.success)
     node.answering_seq = 0  # what else is answered to this leader confirms none of its messages
     if was_leading:
-        node.stopped_leading("another node leads in a newer term")
+        node.stopped_leading()
+    if node.lost_below:
+        _found_again(node, message, verdict)
     return None
+
+
+def _found_again(node: RaftNode, message: guard.AppendEntries, verdict: guard.Verdict) -> None:
+    """Ends a suspicion of `_held`: when this log has all that a leader committed in its own term,
+    it has all that any leader before had committed, whatever index somebody named."""
+    assert verdict.hand_on is not None
+    if verdict.hand_on.prev_index is None and not (verdict.answer and verdict.answer.success):
+        return
+    commit, first, last = message.commit_index, node.log.entries[0][1], node.log.entries[-1][1]
+    verified = first <= commit <= min(message.last_index, last)
+    if verified and node.log.entries[commit - first][2] == message.term:
+        node.lost_below = 0
 
 
 def _facts(node: RaftNode) -> guard.Facts:
@@ -110,7 +126,7 @@ def _request_vote(
         message |= {"last_log_term": last_term, "last_log_index": last_index}
         node.core.receive(sender, message)
         if was_leading and not node.leading:
-            node.stopped_leading("another node asked for votes in a newer term")
+            node.stopped_leading()
     return None
 
 
@@ -160,7 +176,7 @@ def _step_down_if_newer(node: RaftNode, sender: str, term: int) -> bool:
     was_leading = node.leading
     node.core.step_down(term, sender)
     if was_leading:
-        node.stopped_leading("another node knows a newer term")
+        node.stopped_leading()
     return True
 
 
@@ -179,7 +195,8 @@ def _proposals(node: RaftNode, sender: str, commands: list[bytes]) -> str | None
 
 
 def _refused(node: RaftNode, sender: str) -> None:
-    node.proposals.fail_sent("the node that was asked does not lead any more")
+    """It does not lead any more, or has no room: the next one, or it again after a while."""
+    node.proposals.resend(after_s=node.timing.heartbeat_s)
 
 
 def _read(node: RaftNode, sender: str, number: int) -> None:
@@ -219,9 +236,35 @@ def _install_ack(node: RaftNode, sender: str, sha256: str, offset: int) -> None:
         node.sender.acknowledged(sender, sha256, offset)
 
 
-def _held(node: RaftNode, _sender: str, index: int) -> None:
+def _ask(node: RaftNode, sender: str, number: int, order: str, member: str) -> str | None:
+    if order not in tuple(Order):
+        return f"an order {order[:20]!r}"
+    if node.leading:
+        answer = partial(_tell, node, sender, number)
+        node.changes.begin(Order(order), member, answer)
+    return None
+
+
+def _tell(node: RaftNode, sender: str, number: int, told: bytes) -> None:
+    node.send(sender, ["told", number, told])
+
+
+def _told(node: RaftNode, sender: str, number: int, told: bytes) -> str | None:
+    return node.orders.told(sender, number, told)
+
+
+def _timeout_now(node: RaftNode, sender: str, term: int) -> None:
+    """The leader hands over to us: an election at once, nobody is asked before (thesis, 3.10)."""
+    voter = node.member_id in node.configuration.voters
+    if voter and node.takes_part and sender == node.core.leader_id and term == node.core.term:
+        node.core.campaign()
+
+
+def _held(node: RaftNode, sender: str, term: int, index: int) -> None:
     """A former leader saw us acknowledge `index`, and it is committed: do we still have it?"""
-    node.lost_below = max(node.lost_below, index)
+    if sender in node.configuration.members and index > node.log.entries[-1][1]:
+        _step_down_if_newer(node, sender, term)
+        node.lost_below = max(node.lost_below, index)
 
 
 def _ping(node: RaftNode, sender: str) -> None:
@@ -251,7 +294,10 @@ _FRAMES: Final[dict[str, tuple[Callable[..., str | None], tuple[object, ...]]]] 
     "readok": (_read_index, (int, int)),  # read number, index
     "inst": (_install, (int, _DUMP, int, bytes)),  # term, dump, offset, chunk
     "insta": (_install_ack, (str, int)),  # sha256, bytes held
-    "held": (_held, (int,)),  # index
+    "ask": (_ask, (int, str, str)),  # number, order, member
+    "told": (_told, (int, bytes)),  # number, what leader_orders.encode gives
+    "timeout": (_timeout_now, (int,)),  # term
+    "held": (_held, (int, int)),  # term, index
     "ping": (_ping, ()),
     "pong": (_pong, ()),
 }

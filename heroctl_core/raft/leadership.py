@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from .. import codec, limits
-from .membership import next_change
+from .membership import Configuration, next_change
 from .proposals import ENTRY_OVERHEAD
 
 if TYPE_CHECKING:
@@ -41,8 +41,9 @@ class Leadership:
         self._commit_told = self._commit_seen = 0
 
     def has_room(self) -> bool:
-        """Whether another entry may be in flight."""
-        return self._node.log.entries[-1][1] - self._node.core.commit_index < UNCOMMITTED_ENTRIES
+        """Whether another entry of commands may be in flight."""
+        in_flight = self._node.log.entries[-1][1] - self._node.core.commit_index
+        return in_flight < UNCOMMITTED_ENTRIES and self.may_append()
 
     def notice_due_s(self) -> float:
         """When followers must hear the commit index at the latest; infinity when they have."""
@@ -51,7 +52,7 @@ class Leadership:
     def compose(self) -> None:
         """One entry from all proposals that wait (engine.md, step 4)."""
         node = self._node
-        if not self.knows_commits() or not self.has_room():
+        if not self.has_room():
             return
         commands = node.proposals.take(limits.ENTRY_BYTES - ENTRY_OVERHEAD)
         if commands:
@@ -70,6 +71,7 @@ class Leadership:
         tell = due or reading or self._tells_commit(now)
         node.replication.send_all(node.connected, heartbeat=tell)
         self._confirm_reads()
+        node.changes.work(now)
         wanted = node.replication.needs_snapshot & node.connected
         node.sender.work(wanted, node.log.dump, node.core.term)
         if due:
@@ -110,7 +112,7 @@ class Leadership:
 
     def _change_membership(self) -> None:
         node = self._node
-        if not self.knows_commits() or node.configurations.newest_index > node.core.commit_index:
+        if not self.may_append() or node.configurations.newest_index > node.core.commit_index:
             return  # one change at a time (row 1)
         now = node.clock.monotonic_s()
         alive = node.replication.recently(now, node.timing.election_timeout_s) | {node.member_id}
@@ -119,9 +121,18 @@ class Leadership:
             node.candidates,
             node.replication.caught_up(),
             frozenset(alive & (node.connected | {node.member_id})),
+            node.log.entries[-1][1] + 1,
         )
         if change is not None:
-            node.core.append(b"\x02" + change.encode())
+            self.append_configuration(change)
+
+    def append_configuration(self, configuration: Configuration) -> None:
+        """The next configuration; it counts from now on, committed or not."""
+        self._node.core.append(b"\x02" + configuration.encode())
+
+    def may_append(self) -> bool:
+        """Whether anything new may enter the log: not while another voter is to take over."""
+        return self.knows_commits() and self._node.changes.transfer is None
 
     def knows_commits(self) -> bool:
         """Whether the leader's own no-op is committed: before, nobody knows what the entries of

@@ -1,16 +1,20 @@
 """Who belongs to the cluster: the configuration in the log, and the next single change. Pure.
 
 One voter is added or removed at a time (Raft thesis 4.1). An entry of the log carries the whole
-configuration; the newest one in the log counts, committed or not.
+configuration; the newest one in the log counts, committed or not. It also says who was removed, and
+where: a node that was away learns from it why nobody talks to it any more.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
 
 from .. import codec
+
+KEPT_REMOVED: Final = 64  # the newest removed members that a configuration remembers
+_REMOVED: Final = "removed"  # beside the member ids, which are hex
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,9 +28,11 @@ class MemberSpec:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """Members by member id. Equal values encode to equal bytes."""
+    """Members by member id. Equal values encode to equal bytes. `removed` has former members, with
+    the index of the entry that removed them."""
 
     members: Mapping[str, MemberSpec]
+    removed: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def voters(self) -> frozenset[str]:
@@ -42,17 +48,29 @@ class Configuration:
         return len(self.voters & set(members)) >= self.quorum
 
     def with_member(self, member_id: str, spec: MemberSpec) -> Configuration:
-        return Configuration({**self.members, member_id: spec})
+        return replace(self, members={**self.members, member_id: spec})
 
-    def without(self, member_id: str) -> Configuration:
-        return Configuration({m: s for m, s in self.members.items() if m != member_id})
+    def without(self, member_id: str, index: int) -> Configuration:
+        """This one without a member, which the entry at `index` removes."""
+        members = {m: s for m, s in self.members.items() if m != member_id}
+        removed = sorted({**self.removed, member_id: index}.items(), key=lambda item: item[1])
+        return Configuration(members, dict(removed[-KEPT_REMOVED:]))
+
+    def find(self, name_or_id: str) -> str | None:
+        """The id of the member of that name or id."""
+        if name_or_id in self.members:
+            return name_or_id
+        return next((m for m, s in self.members.items() if s.name == name_or_id), None)
 
     def to_value(self) -> dict[str, dict[str, Any]]:
         """Plain maps, as header.json and hello frames carry it."""
-        return {
+        value: dict[str, dict[str, Any]] = {
             m: {"address": s.address, "name": s.name, "voter": s.voter}
             for m, s in sorted(self.members.items())
         }
+        if self.removed:
+            value[_REMOVED] = dict(sorted(self.removed.items()))
+        return value
 
     def encode(self) -> bytes:
         return codec.pack(self.to_value())
@@ -67,10 +85,12 @@ def from_value(value: Mapping[str, Mapping[str, Any]]) -> Configuration:
         members = {
             str(m): MemberSpec(str(s["name"]), str(s["address"]), bool(s["voter"]))
             for m, s in sorted(value.items())
+            if m != _REMOVED
         }
+        removed = {str(m): int(index) for m, index in value.get(_REMOVED, {}).items()}
     except (TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"no configuration: {error!r}") from error
-    return Configuration(members)
+    return Configuration(members, removed)
 
 
 def decode(data: bytes) -> Configuration:
@@ -83,10 +103,11 @@ def decode(data: bytes) -> Configuration:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A node outside the configuration that asks to join, as the leader sees it."""
+    """A node that the leader reaches, member or not, and what it says of itself."""
 
     name: str
     address: str
+    version: str = ""
 
 
 def next_change(
@@ -94,26 +115,33 @@ def next_change(
     candidates: Mapping[str, Candidate],
     caught_up: frozenset[str],
     connected: frozenset[str],
+    index: int,
 ) -> Configuration | None:
-    """The next single change that brings the cluster nearer to what it should be, or None.
+    """The next single change that brings the cluster nearer to what it should be, or None; `index`
+    is where it would be.
 
-    A candidate whose node name belongs to a member that is not connected replaces it: the old
-    member goes first, because the same disk cannot be both (contracts.md, "Identity"). Then the
-    candidate learns; a learner that has caught up becomes a voter.
+    A learner that has caught up becomes a voter; a member that calls itself otherwise, or is
+    reached elsewhere, keeps its identity. A candidate whose node name belongs to a member that is
+    not connected replaces it: the old member goes first, because the same disk cannot be both
+    (contracts.md, "Identity"). Then the candidate learns. Who was removed never comes back.
     """
     for member_id, spec in sorted(current.members.items()):
         if not spec.voter and member_id in caught_up and member_id in connected:
-            return current.with_member(member_id, MemberSpec(spec.name, spec.address, voter=True))
+            return current.with_member(member_id, replace(spec, voter=True))
     by_name = {spec.name: m for m, spec in current.members.items()}
     for member_id, candidate in sorted(candidates.items()):
-        if member_id in current.members:
-            continue
         old = by_name.get(candidate.name)
-        if old is None:
+        if known := current.members.get(member_id):
+            told = replace(known, name=candidate.name, address=candidate.address)
+            if told != known and old in (None, member_id):
+                return current.with_member(member_id, told)
+        elif member_id in current.removed:
+            continue
+        elif old is None:
             spec = MemberSpec(candidate.name, candidate.address, voter=False)
             return current.with_member(member_id, spec)
-        if old not in connected and len(current.members) > 1:
-            return current.without(old)
+        elif old not in connected and len(current.members) > 1:
+            return current.without(old, index)
     return None
 
 

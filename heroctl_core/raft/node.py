@@ -23,16 +23,19 @@ from ..clock import Clock
 from ..errors import HeroctlError, ReadOnly
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
-from . import following, guard, inbound
+from . import following, guard, inbound, roster
+from .changes import Changes
 from .compaction import Compaction
 from .core_side import CoreSide
 from .elections import Elections
 from .engine import LEADER, RaftCore
 from .freshness import Freshness
 from .install import Dumps, Receiver, Sender
+from .leader_orders import Orders
 from .leadership import Leadership
 from .log import Log
 from .membership import Candidate, Configuration, ConfigurationLog
+from .port import Member
 from .proposals import Proposals
 from .reads import Reads
 from .replication import Replication
@@ -88,7 +91,7 @@ class RaftNode:
         self.send = send
         self.promises: list[tuple[str, list[object]]] = []
         self.connected: set[str] = set()
-        self.candidates: Mapping[str, Candidate] = {}
+        self.candidates: Mapping[str, Candidate] = {}  # who is reached, members too
         self.heard: dict[str, float] = {}  # last frame of each member
         self.may_vote = False  # until the start-up questions are answered
         self.lost_below = 0  # this node once acknowledged and may lack committed entries up to here
@@ -96,6 +99,7 @@ class RaftNode:
         self.proposals = Proposals(clock, wake)
         self.reads = Reads(clock, wake, number=rng.getrandbits(62))
         self.freshness = Freshness()
+        self.orders = Orders(self, wake, number=rng.getrandbits(62))
         self.elections = Elections(clock, rng, timing.election_timeout_s)
         applied = log.dump.index if log.dump else log.entries[0][1]
         self.core = RaftCore(member_id, log, CoreSide(self), applied_index=applied)
@@ -103,6 +107,7 @@ class RaftNode:
         self.sender = Sender(dumps, clock, send)
         self.receiver = Receiver(dumps)
         self.leadership = Leadership(self)
+        self.changes = Changes(self)
         self.compaction = Compaction(self, dumps, kept_entries)
         self.configurations = ConfigurationLog(applied, configuration)
         for data, index, _ in log.entries:
@@ -114,7 +119,7 @@ class RaftNode:
         self._heartbeat_due_s = 0.0
         self.last_quorum_s = -math.inf
         self.leader_changes = 0
-        self._known_leader: str | None = None
+        self._known_leader: tuple[str, int] | None = None  # and its term
 
     # -- what the outside asks
 
@@ -151,6 +156,10 @@ class RaftNode:
         """Why the log cannot be compacted at the moment, or None."""
         return self.compaction.dumps.write_error
 
+    def members(self) -> tuple[Member, ...]:
+        """The members of the newest configuration, as this node sees them."""
+        return roster.members(self)
+
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """Any thread. See Replicator.propose."""
         return self.proposals.submit(command, request_id)
@@ -185,8 +194,10 @@ class RaftNode:
             self.connected.add(member_id)
             if self.leading:
                 self.replication.reconnected(member_id)
+            elif member_id == self.core.leader_id:
+                self._ask_again()  # what was under way on the old connection may be lost
             if held := self.replication.held.get(member_id):
-                self.send(member_id, ["held", held])
+                self.send(member_id, ["held", self.core.term, held])
         else:
             self.connected.discard(member_id)
             if follower := self.replication.followers.get(member_id):
@@ -204,6 +215,7 @@ class RaftNode:
         self.sender.stop()
         self.proposals.end(error)
         self.reads.end(error)
+        self.orders.end(error)
 
     def close(self) -> None:
         """Closes log and dumps; after `stop`."""
@@ -245,6 +257,7 @@ class RaftNode:
         why = f"this node takes no part: {self.suspended}"
         self.proposals.fail_unsent(lambda: ReadOnly(why, hint=SUSPENDED))
         self.reads.end(lambda: ReadOnly(why, hint=SUSPENDED))
+        self.orders.end(lambda: ReadOnly(why, hint=SUSPENDED))
         return self.timing.heartbeat_s
 
     def _sync_and_release(self) -> None:
@@ -270,6 +283,7 @@ class RaftNode:
         now = self.clock.monotonic_s()
         due = now >= self._heartbeat_due_s
         self._note_leader()
+        self.orders.work()
         if self.leading:
             self.leadership.lead(now, due=due)
         else:
@@ -279,6 +293,7 @@ class RaftNode:
             self._heartbeat_due_s = now + self.timing.heartbeat_s
             self.proposals.expire()
             self.reads.expire()
+            self.orders.expire()
             if self.has_quorum():
                 self.last_quorum_s = now
             else:
@@ -295,15 +310,23 @@ class RaftNode:
         self.leadership.begin()
 
     def lose_leadership(self, why: str) -> None:
+        """Without a majority: nobody knows what becomes of what waits, so it ends."""
         self.core.stop_leading()
-        self.stopped_leading(why)
-
-    def stopped_leading(self, why: str) -> None:
-        """What waited for this leader's entries ends; reads wait for the next leader."""
-        self.elections.postpone()
+        self.stopped_leading()
         self.proposals.fail_sent(why)
-        self.reads.lost_leader()
+
+    def stopped_leading(self) -> None:
+        """What waits is for the next leader."""
+        self.elections.postpone()
+        self.changes.forget()
+        self._ask_again()
         self.sender.stop()
+
+    def _ask_again(self) -> None:
+        """What waits goes to the leader once more: a request id is applied once, reads and orders
+        may be repeated."""
+        self.proposals.resend()
+        self.reads.lost_leader()
 
     def members_changed(self) -> None:
         """The newest configuration is another one."""
@@ -317,12 +340,13 @@ class RaftNode:
         return self.configuration.voters == {self.member_id}
 
     def _note_leader(self) -> None:
+        """A leader of another term knows nothing of what was sent to the one before."""
         leader = self.core.leader_id
-        if leader != self._known_leader:
+        led = (leader, self.core.term) if leader is not None else None
+        if led != self._known_leader:
             if self._known_leader is not None:
                 self.leader_changes += 1
-                self.proposals.fail_sent("the leader changed")
-                self.reads.lost_leader()
-            self._known_leader = leader
+                self._ask_again()
+            self._known_leader = led
             if leader == self.member_id:
                 self.leadership.forget_told()

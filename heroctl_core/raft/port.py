@@ -48,6 +48,18 @@ class Member:
     voter: bool
     connected: bool
     match_index: int | None = None  # on the leader only
+    heard_s: float | None = None  # seconds since its last frame; None: not since this node's start
+    version: str = ""  # the release that it runs; "" when this node has not met it
+    leads: bool = False
+
+
+class Order(StrEnum):
+    """What a leader can be asked to do; see Replicator.ask_leader."""
+
+    MEMBERS = "members"  # tell all members as the leader sees them
+    REMOVE = "remove"  # one member, by name or id; the leader hands over first when it is itself
+    TRANSFER = "transfer"  # hand over to a voter, by name or id; "" is the most caught-up one
+    STEP_DOWN = "step_down"  # the same, only if it is this node that leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +111,13 @@ class Replicator(Protocol):
     def call(self, function: Callable[[], T]) -> Future[T]:
         """Runs `function` between two log entries on the engine's thread, as soon as possible.
         It must be quick (under a millisecond): take a view there, work with it elsewhere."""
+        ...
+
+    def ask_leader(self, order: Order, member: str = "") -> Future[tuple[Member, ...]]:
+        """A future of what the leader did, through any node: the members that it concerns, for
+        REMOVE none. Another leader is asked again until the deadline (10 s). Fails with
+        CommandRejected not_found, RecoveryError for what a guard refuses, NotApplied,
+        OutcomeUnknown or NodeFault."""
         ...
 
     def status(self) -> RaftStatus:

@@ -7,6 +7,7 @@ can never belong to somebody else's entry (row 10 of docs/engine.md).
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
@@ -23,9 +24,9 @@ ENTRY_COMMANDS: Final = 512  # one entry is applied in one go: bound it in time,
 
 
 class Waiting:
-    """One write that waits; `sent` once it may be in some log."""
+    """One write that waits; `sent` once it may be in some log, `queued` while it is to be sent."""
 
-    __slots__ = ("command", "deadline_s", "future", "request_id", "sent")
+    __slots__ = ("command", "deadline_s", "future", "queued", "request_id", "sent")
 
     def __init__(self, command: bytes, request_id: bytes, deadline_s: float) -> None:
         self.command = command
@@ -33,6 +34,7 @@ class Waiting:
         self.deadline_s = deadline_s
         self.future: Future[Outcome] = Future()
         self.sent = False
+        self.queued = True
 
 
 class Proposals:
@@ -42,7 +44,8 @@ class Proposals:
         self._clock = clock
         self._wake = wake
         self._inbox: deque[Waiting] = deque()
-        self._unsent: deque[Waiting] = deque()
+        self._queue: deque[Waiting] = deque()
+        self._forward_s = -math.inf  # not before this time
         self._forwarded_here: deque[bytes] = deque()  # from followers, without a future
         self.took_forwarded = False  # the last `take` had a follower's command in it
         self._by_id: dict[bytes, list[Waiting]] = {}
@@ -71,12 +74,12 @@ class Proposals:
         inbox = self._inbox
         while inbox:
             waiting = inbox.popleft()
-            self._unsent.append(waiting)
+            self._queue.append(waiting)
             self._by_id.setdefault(waiting.request_id, []).append(waiting)
 
     @property
     def anything_unsent(self) -> bool:
-        return bool(self._unsent or self._forwarded_here or self._inbox)
+        return bool(self._queue or self._forwarded_here or self._inbox)
 
     @property
     def anything_waiting(self) -> bool:
@@ -86,7 +89,7 @@ class Proposals:
         """The next commands for one entry (or one frame to the leader); they count as sent."""
         taken: list[bytes] = []
         self.took_forwarded = bool(self._forwarded_here)
-        for queue in (self._unsent, self._forwarded_here):
+        for queue in (self._queue, self._forwarded_here):
             while queue and len(taken) < ENTRY_COMMANDS:
                 head = queue[0]
                 command = head.command if isinstance(head, Waiting) else head
@@ -94,7 +97,8 @@ class Proposals:
                 if max_bytes < 0 and taken:
                     return taken
                 if isinstance(head, Waiting):
-                    if head.future.done():  # its deadline passed while it waited
+                    head.queued = False
+                    if head.future.done():  # its deadline passed, or it was applied after all
                         queue.popleft()
                         continue
                     head.sent = True
@@ -102,25 +106,42 @@ class Proposals:
                 taken.append(command)
         return taken
 
+    def take_to_forward(self, max_bytes: int) -> list[bytes]:
+        """As `take`, but nothing while the leader that was asked last has no room."""
+        return self.take(max_bytes) if self._clock.monotonic_s() >= self._forward_s else []
+
     def resolve(self, request_id: bytes, outcome: Outcome) -> None:
         """The command was applied here."""
         for waiting in self._by_id.pop(request_id, ()):
             if not waiting.future.done():
                 waiting.future.set_result(outcome)
 
+    def resend(self, *, after_s: float = 0.0) -> None:
+        """What was sent and not applied goes to the next leader too, in the order of its arrival:
+        the state knows request ids, so of two copies one is applied. A follower sends it after a
+        moment, when it was the leader that wanted it so."""
+        self._forwarded_here.clear()  # who forwarded it does the same
+        self._forward_s = self._clock.monotonic_s() + after_s if after_s else -math.inf
+        again = [w for group in self._by_id.values() for w in group if not w.queued]
+        for waiting in again:
+            waiting.queued = True
+        self._queue.extendleft(reversed(again))
+
     def fail_sent(self, why: str) -> None:
-        """Leadership or the way to the leader is lost: nobody knows what became of these."""
+        """Nobody can be asked what became of these."""
         self._forwarded_here.clear()
         for group in list(self._by_id.values()):
-            for waiting in group:
+            for waiting in list(group):
                 if waiting.sent:
                     self._end(waiting, OutcomeUnknown(why))
 
     def fail_unsent(self, error: Callable[[], HeroctlError]) -> None:
-        """None of these reached any log."""
+        """Nobody can be asked to do these; what was sent before may be in some log."""
         self.drain()
-        while self._unsent:
-            self._end(self._unsent.popleft(), error())
+        while self._queue:
+            waiting = self._queue.popleft()
+            waiting.queued = False
+            self._end(waiting, OutcomeUnknown(error().message) if waiting.sent else error())
 
     def expire(self) -> None:
         """Ends what waited too long."""

@@ -44,7 +44,7 @@ class Reads:
     number: int  # of the last question; must start elsewhere after each boot, or a late answer to
     # a question of the life before would count as one to ours
     _inbox: deque[tuple[float, Future[int]]] = field(default_factory=deque)
-    _waiting: list[tuple[float, Future[int]]] = field(default_factory=list)
+    _waiting: list[Future[int]] = field(default_factory=list)
     _remote: list[tuple[str, int]] = field(default_factory=list)
     _rounds: deque[_Round] = field(default_factory=deque)
     _asked: dict[int, list[Future[int]]] = field(default_factory=dict)  # at the leader, by number
@@ -69,7 +69,7 @@ class Reads:
     def drain(self) -> None:
         while self._inbox:
             read = self._inbox.popleft()
-            self._waiting.append(read)
+            self._waiting.append(read[1])
             self._deadlines.append(read)
 
     # -- on the leader
@@ -82,7 +82,7 @@ class Reads:
         """Opens a round for all that wait; True when there is one to confirm."""
         if not self._waiting and not self._remote:
             return False
-        local = [future for _, future in self._waiting if not future.done()]
+        local = [future for future in self._waiting if not future.done()]
         self._rounds.append(_Round(commit_index, seq, local, self._remote))
         self._waiting, self._remote = [], []
         return True
@@ -104,7 +104,7 @@ class Reads:
         if not self._waiting:
             return None
         self.number += 1
-        self._asked[self.number] = [future for _, future in self._waiting]
+        self._asked[self.number] = self._waiting
         self._waiting = []
         return self.number
 
@@ -126,14 +126,14 @@ class Reads:
         self._applying = [a for a in self._applying if a.index > index]
 
     def lost_leader(self) -> None:
-        """What was asked or registered goes back to the queue: reads have no effect."""
+        """What was asked or registered goes back to the queue: reads have no effect. They keep
+        their deadlines."""
         again = [f for r in self._rounds for f in r.local]
         again += [f for futures in self._asked.values() for f in futures]
         self._rounds.clear()
         self._asked.clear()
         self._remote.clear()
-        late = self.clock.monotonic_s() + DEADLINE_S
-        self._waiting += [(late, f) for f in again if not f.done()]
+        self._waiting += [f for f in again if not f.done()]
 
     def end(self, error: Callable[[], HeroctlError]) -> None:
         """Ends every read, also one whose index is known, and every later one at once: nothing
@@ -149,7 +149,7 @@ class Reads:
         """Ends every read that waits for a leader."""
         self.drain()
         self.lost_leader()
-        for _, future in self._waiting:
+        for future in self._waiting:
             _fail(future, error())
         self._waiting.clear()
 
@@ -159,6 +159,10 @@ class Reads:
         while self._deadlines and (self._deadlines[0][0] <= now or self._deadlines[0][1].done()):
             _, future = self._deadlines.popleft()
             _fail(future, NoLeader(f"no leader confirmed within {DEADLINE_S:g} s"))
+        # A leader that never answered would keep them for ever.
+        done = [n for n, futures in self._asked.items() if all(f.done() for f in futures)]
+        for number in done:
+            del self._asked[number]
 
 
 def _fail(future: Future[int], error: HeroctlError) -> None:

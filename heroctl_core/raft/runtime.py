@@ -33,7 +33,7 @@ from .handshake import Hello, Judgement, Relation
 from .header import Header
 from .neighbours import RaftSettings
 from .node import RaftNode, Timing
-from .port import RaftStatus
+from .port import Member, Order, RaftStatus
 from .standing import Standing
 from .status import Observed, observe
 from .transport import Transport
@@ -117,6 +117,14 @@ class Runtime:
         if node is None or self._fault is not None or self._stopping:
             return _failed(self._not_serving())
         return node.reads.submit()
+
+    def ask_leader(self, order: Order, member: str = "") -> Future[tuple[Member, ...]]:
+        """See Replicator.ask_leader."""
+        self._calls.refuse_fork()
+        node = self._node
+        if node is None or self._fault is not None or self._stopping:
+            return _failed(self._not_serving())
+        return node.orders.submit(order, member)
 
     def call(self, function: Callable[[], T]) -> Future[T]:
         """See Replicator.call."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..clock import Clock
 from .engine import CANDIDATE, LEADER
 from .node import RaftNode
-from .port import Generation, Member, Mode, RaftStatus
+from .port import Generation, Mode, RaftStatus
 
 if TYPE_CHECKING:
     from .runtime import Runtime
@@ -56,7 +56,7 @@ def observe(runtime: Runtime, before: Observed, now_s: float, time_ms: int) -> O
         tick_age_s=0.0,
         last_contact_s=stale_for_s(node, now_s),
         fencing=_fencing(runtime, node),
-        members=_members(node),
+        members=node.members() if node else (),
         lineage=tuple(Generation(g.number, g.restore_id) for g in header.lineage) if header else (),
         cluster_id=header.cluster_id if header else "",
         warnings=runtime.warnings,
@@ -110,27 +110,3 @@ def stale_for_s(node: RaftNode | None, now_s: float) -> float:
     if node.leading and node.leadership.knows_commits() and node.has_quorum():
         return 0.0
     return now_s - node.freshness.shown_s
-
-
-def _members(node: RaftNode | None) -> tuple[Member, ...]:
-    if node is None:
-        return ()
-    return tuple(
-        Member(
-            member_id,
-            spec.name,
-            spec.address,
-            spec.voter,
-            connected=member_id == node.member_id or member_id in node.connected,
-            match_index=_match_index(node, member_id),
-        )
-        for member_id, spec in sorted(node.configuration.members.items())
-    )
-
-
-def _match_index(node: RaftNode, member_id: str) -> int | None:
-    if not node.leading:
-        return None
-    if member_id == node.member_id:
-        return node.log.entries[-1][1]
-    return node.core.match_index(member_id)

@@ -11,8 +11,16 @@ from concurrent.futures import Future
 from typing import TypeVar
 
 from ..clock import Clock, SystemClock
-from ..errors import HeroctlError, NodeFault, OutcomeUnknown, ReadOnly, StateDefect
-from ..raft.port import Generation, Member, Mode, RaftStatus
+from ..errors import (
+    CommandRejected,
+    HeroctlError,
+    NodeFault,
+    OutcomeUnknown,
+    ReadOnly,
+    RecoveryError,
+    StateDefect,
+)
+from ..raft.port import Generation, Member, Mode, Order, RaftStatus
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome, Stamp
 
@@ -98,6 +106,22 @@ class InMemoryReplicator:
                 lineage=(Generation(1, "00" * 16),),
                 cluster_id="00" * 16,
             )
+
+    def ask_leader(self, order: Order, member: str = "") -> Future[tuple[Member, ...]]:
+        """The one member, which can neither be removed nor hand over to another."""
+        future: Future[tuple[Member, ...]] = Future()
+        with self._lock:
+            [only] = self.status().members
+            fault = self._fault or self._no_quorum("an order")
+            if fault is not None:
+                future.set_exception(fault)
+            elif member not in ("", only.name, only.member_id):
+                future.set_exception(CommandRejected("not_found", f"{member} is no member"))
+            elif order in (Order.MEMBERS, Order.TRANSFER) and (member or order is Order.MEMBERS):
+                future.set_result((only,))
+            else:
+                future.set_exception(RecoveryError("there is no other voter"))
+        return future
 
     def close(self) -> None:
         """Stops taking part; what stalls fails. Idempotent."""

@@ -7,6 +7,7 @@ import pytest
 from heroctl_core.codec import pack
 from heroctl_core.raft.membership import (
     EMPTY,
+    KEPT_REMOVED,
     Candidate,
     Configuration,
     ConfigurationLog,
@@ -61,7 +62,7 @@ def change(
 ) -> Configuration | None:
     """next_change for candidates given as member id: node name."""
     asking = {m: Candidate(name, f"{m}:1") for m, name in candidates.items()}
-    return next_change(current, asking, frozenset(caught_up), frozenset(connected))
+    return next_change(current, asking, frozenset(caught_up), frozenset(connected), 9)
 
 
 def test_a_candidate_learns_first() -> None:
@@ -88,7 +89,8 @@ def test_a_wiped_node_replaces_its_old_self() -> None:
     """The old member goes first, when it is not there any more; the new one learns afterwards."""
     wiped = {"d": "node-c"}
     assert change(members("abc"), wiped) is None
-    assert change(members("abc"), wiped, connected="abd") == members("ab")
+    without = Configuration(members("ab").members, removed={"c": 9})
+    assert change(members("abc"), wiped, connected="abd") == without
     after = change(members("ab"), wiped)
     assert after is not None
     assert after.members["d"] == MemberSpec("node-c", "d:1", voter=False)
@@ -102,6 +104,36 @@ def test_the_last_member_is_never_removed() -> None:
 def test_a_member_that_asks_again_changes_nothing() -> None:
     """It is in already."""
     assert change(members("abc"), {"c": "node-c"}) is None
+
+
+def test_who_was_removed_never_comes_back() -> None:
+    """Whoever still runs the removed member: its name is free, its id is not."""
+    without = members("abc").without("c", 7)
+    assert change(without, {"c": "node-c"}) is None
+    after = change(without, {"c": "node-c", "d": "node-c"})
+    assert after is not None
+    assert after.members.keys() == set("abd")
+    assert after.removed == {"c": 7}
+
+
+def test_name_and_address_are_attributes() -> None:
+    """A member that is reached elsewhere stays the voter that it is; a name of another is left."""
+    moved = next_change(
+        members("abc"), {"b": Candidate("node-b", "b:2")}, frozenset(), frozenset("abc"), 9
+    )
+    assert moved == members("abc").with_member("b", MemberSpec("node-b", "b:2", voter=True))
+    assert change(members("abc"), {"b": "renamed"}) is not None
+    assert change(members("abc"), {"b": "node-c"}) is None
+
+
+def test_the_newest_removals_are_remembered() -> None:
+    """A bounded number of them, and they survive the way through the log."""
+    current = members("a")
+    for index in range(KEPT_REMOVED + 3):
+        current = current.with_member(f"m{index}", MemberSpec("n", "n:1", voter=False))
+        current = current.without(f"m{index}", index)
+    assert set(current.removed.values()) == set(range(3, KEPT_REMOVED + 3))
+    assert decode(current.encode()) == current
 
 
 def filled() -> ConfigurationLog:

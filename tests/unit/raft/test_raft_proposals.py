@@ -143,15 +143,53 @@ def test_no_write_hangs_that_comes_while_the_node_stops() -> None:
         assert all(isinstance(future.exception(1), NodeFault) for future in futures)
 
 
-def test_a_leader_that_refuses_a_forwarded_write_is_believed() -> None:
-    """The follower does not wait for the deadline."""
+def test_a_write_that_was_refused_goes_to_the_next_leader() -> None:
+    """Its caller sees nothing but the time of an election, and it is applied once."""
     bench = RaftBench()
     bench.cluster()
     future = bench.write("b", 1)
     bench.turn("b")
     bench.nodes["a"].lose_leadership("the test says so")
     bench.deliver()
-    assert isinstance(future.exception(0), OutcomeUnknown)
+    assert not future.done()
+    bench.run(3.0)
+    assert future.result(0) == Applied(1)
+    assert {node.machine.revision for node in bench.nodes.values()} == {1}
+
+
+def test_what_is_sent_again_leaves_in_its_order_and_once() -> None:
+    """What waits already is not queued a second time; what was never sent stays behind it."""
+    proposals, _ = queue()
+    submitted(proposals, "one", "two")
+    proposals.take(1000)
+    submitted(proposals, "three")
+    proposals.resend()
+    proposals.resend()
+    assert proposals.take(1000) == [b"one", b"two", b"three"]
+    assert proposals.take(1000) == []
+
+
+def test_what_was_sent_once_is_never_called_not_applied() -> None:
+    """It waits to be sent again, and then there is no quorum: it may be in some log."""
+    proposals, _ = queue()
+    [sent] = submitted(proposals, "one")
+    proposals.take(1000)
+    proposals.resend()
+    [fresh] = submitted(proposals, "two")
+    proposals.fail_unsent(lambda: ReadOnly("no quorum"))
+    assert isinstance(sent.exception(0), OutcomeUnknown)
+    assert isinstance(fresh.exception(0), ReadOnly)
+
+
+def test_a_leader_without_room_is_not_pestered() -> None:
+    """What it refused is forwarded to it again after a moment only."""
+    proposals, clock = queue()
+    submitted(proposals, "one")
+    assert proposals.take_to_forward(1000) == [b"one"]
+    proposals.resend(after_s=0.1)
+    assert proposals.take_to_forward(1000) == []
+    clock.advance(0.1)
+    assert proposals.take_to_forward(1000) == [b"one"]
 
 
 def test_one_entry_holds_all_that_waits() -> None:
