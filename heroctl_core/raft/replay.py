@@ -46,7 +46,8 @@ class Replay:
         if kind == records.ENTRY:
             self._append(*records.decode_entry(body))
         elif kind == records.COMMIT:
-            self.commit_index = records.decode_commit(body)
+            # Never back: the frame of an install ends with how far the log before it was committed.
+            self.commit_index = max(self.commit_index, records.decode_commit(body))
         elif kind == records.TERM:
             self._set_term(*records.decode_term(body))
         elif kind == records.TRUNCATE:

@@ -135,3 +135,20 @@ def test_segment_that_begins_with_another_state(tmp_path: Path) -> None:
     log.close()
     with pytest.raises(Damaged, match="the base does not fit the segments before"):
         reopened(folder)
+
+
+def test_a_segment_after_a_snapshot_fits_a_commit_index_from_before_it(tmp_path: Path) -> None:
+    """The frame of an install may also carry how far the old log was committed: the segment that
+    is begun next says what the snapshot made of it, and the log must open."""
+    folder = tmp_path / "log"
+    log = Log.create(folder, segment_bytes=SEGMENT)
+    for index in range(2, 10):
+        log.append(b"\x00", index, 1)
+    log.set_commit(8)
+    log.install(DumpRef(20, 1, "0" * 64, "dump-20"))
+    for index in (21, 22):
+        log.append(bytes(6000), index, 1)
+        log.sync()
+    log.close()
+    again = reopened(folder)
+    assert (again.entries, again.commit_index) == (log.entries, 20)
