@@ -80,7 +80,7 @@ class Leadership:
             if not node.configuration.is_quorum(alive | {node.member_id}):
                 node.lose_leadership("this node led, but heard no majority of voters any more")
                 return
-            if self.knows_commits():
+            if self.shows_commits():
                 node.freshness.led(now)
             self._change_membership()
 
@@ -133,6 +133,12 @@ class Leadership:
     def may_append(self) -> bool:
         """Whether anything new may enter the log: not while another voter is to take over."""
         return self.knows_commits() and self._node.changes.transfer is None
+
+    def shows_commits(self) -> bool:
+        """Whether the machine here has all that is committed: after a start that takes a while."""
+        return (
+            self.knows_commits() and self._node.core.applied_index >= self._node.core.commit_index
+        )
 
     def knows_commits(self) -> bool:
         """Whether the leader's own no-op is committed: before, nobody knows what the entries of

@@ -77,12 +77,17 @@ class RaftStatus:
     mode: Mode
     mode_since_ms: int
     tick_age_s: float  # seconds since the loop's last turn
-    last_contact_s: float  # how much older than the cluster a stale read may be; 0 on the leader
+    last_contact_s: float  # how much older than the cluster a stale read may be; 0 on the leader,
+    # infinite until this node has applied all that was committed when it heard of it
     fencing: str  # serving | starting | unconfirmed | contested | suspended
     members: tuple[Member, ...] = ()
     lineage: Lineage = ()
     cluster_id: str = ""
     warnings: tuple[str, ...] = field(default=())
+    # Counted since this node began with its generation, the peers since it was started:
+    leader_changes: int = 0
+    failed_installs: int = 0  # snapshots of the leader that could not be loaded
+    peers_cut_off: int = 0  # connections ended because what came was no message of ours
 
 
 class Replicator(Protocol):

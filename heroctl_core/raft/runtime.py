@@ -334,6 +334,10 @@ class Runtime:
         return self._node
 
     @property
+    def peers_cut_off(self) -> int:
+        return self._transport.cut_off
+
+    @property
     def header(self) -> Header | None:
         return self._folder.header
 

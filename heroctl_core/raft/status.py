@@ -60,6 +60,9 @@ def observe(runtime: Runtime, before: Observed, now_s: float, time_ms: int) -> O
         lineage=tuple(Generation(g.number, g.restore_id) for g in header.lineage) if header else (),
         cluster_id=header.cluster_id if header else "",
         warnings=runtime.warnings,
+        leader_changes=node.leader_changes if node else 0,
+        failed_installs=node.compaction.failed_installs if node else 0,
+        peers_cut_off=runtime.peers_cut_off,
     )
     return Observed(now_s, value)
 
@@ -107,6 +110,6 @@ def stale_for_s(node: RaftNode | None, now_s: float) -> float:
     does not know yet that another one is elected."""
     if node is None:
         return math.inf
-    if node.leading and node.leadership.knows_commits() and node.has_quorum():
+    if node.leading and node.leadership.shows_commits() and node.has_quorum():
         return 0.0
     return now_s - node.freshness.shown_s

@@ -43,8 +43,9 @@ class Status:
 
     @property
     def is_ready(self) -> bool:
-        """True when a write sent to this node would be taken."""
-        return self.has_quorum and self.raft.leader_id is not None
+        """True when a write sent to this node would be taken, and a read shows what is there: a
+        node that starts has applied its committed log."""
+        return self.has_quorum and self.raft.leader_id is not None and self.age_s is not None
 
     @property
     def leader(self) -> str | None:
@@ -94,6 +95,9 @@ class Status:
             "age_s": None if self.age_s is None else round(self.age_s, 3),
             "tick_age_s": round(raft.tick_age_s, 3),
             "members": [self._shown(m) for m in sorted(raft.members, key=lambda m: m.name)],
+            "leader_changes": raft.leader_changes,
+            "failed_installs": raft.failed_installs,
+            "peers_cut_off": raft.peers_cut_off,
             "rows": dict(self.rows),
             "warnings": list(raft.warnings),
         }

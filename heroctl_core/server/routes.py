@@ -56,7 +56,9 @@ def readyz(node: Node, _: Actor, __: Call) -> Reply:
     if not look.has_quorum:
         raise ReadOnly(f"mode is {look.mode}")
     if not look.is_ready:
-        raise NotApplied("no leader is known")
+        raise NotApplied(
+            "no leader is known" if look.leader is None else "this node has not applied its log yet"
+        )
     return Reply({"status": "ok", "mode": str(look.mode)})
 
 

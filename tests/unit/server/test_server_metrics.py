@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -66,6 +68,31 @@ def test_the_status_says_all_about_the_node(served: ServedNode) -> None:
     assert raw(served, "GET", "/livez")[0] == 200
     status_code, _, answer = raw(served, "GET", "/readyz")
     assert status_code == 503 and json.loads(answer)["reason"] == "read_only"
+
+
+def test_a_node_that_has_not_applied_its_log_is_not_ready(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lives and knows its leader, but what it shows is from before its start."""
+    look = served.node.replicator.status()
+    starting = replace(look, last_contact_s=math.inf)
+    monkeypatch.setattr(served.node.replicator, "status", lambda: starting)
+    assert raw(served, "GET", "/livez")[0] == 200
+    code, _, answer = raw(served, "GET", "/readyz")
+    assert code == 503 and "has not applied its log yet" in json.loads(answer)["detail"]
+
+
+def test_what_went_wrong_is_counted(served: ServedNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In /metrics as counters and in the status under the same names."""
+    counts = {"leader_changes": 3, "failed_installs": 2, "peers_cut_off": 7}
+    look = replace(served.node.replicator.status(), **counts)
+    monkeypatch.setattr(served.node.replicator, "status", lambda: look)
+    lines = raw(served, "GET", "/metrics")[2].decode().splitlines()
+    status = served.client().get("/v1/status").body
+    for name, count in counts.items():
+        assert f"# TYPE heroctl_raft_{name}_total counter" in lines
+        assert f"heroctl_raft_{name}_total {count}" in lines
+        assert status[name] == count
 
 
 def test_metrics_are_in_prometheus_format(served: ServedNode) -> None:
