@@ -45,12 +45,18 @@ class Invariants:
         """After every step of the world."""
         nodes = [node for node in nodes if node.suspended is None]
         for node in nodes:
+            self.check_kept(node)
             self._check_applied(node)
         if self.applications.fault is not None:
             raise Violation(self.applications.fault)
         for node in nodes:
             if node.leading:
                 self._check_leader(node)
+
+    def check_kept(self, node: RaftNode) -> None:
+        """What a node applied stays in its log."""
+        if node.log.entries[-1][1] < node.core.applied_index:
+            raise Violation(f"{node.member_id[:4]} cut off committed entries")
 
     def _check_applied(self, node: RaftNode) -> None:
         applied = node.core.applied_index

@@ -48,6 +48,7 @@ class Faults:
             (0.002, self._notice),
             (0.012, self._heal),
             (0.003, self._reconnect),
+            (0.001, self._stall_connection),
             (0.001, self._change_weather),
             (0.006, self._dump),
             (0.002, self._step_clock),
@@ -178,6 +179,14 @@ class Faults:
         world.network.reconnect(source.member_id, target.member_id)
         source.node.set_connected(target.member_id, connected=True)
         world.stats["reconnections"] += 1
+
+    def _stall_connection(self) -> None:
+        """Nothing arrives for a while, then everything; behind what a new connection carries."""
+        world = self.world
+        if len(world.hosts) > 1:
+            source, target = world.rng.sample(list(world.hosts), 2)
+            world.network.stall(source, target, world.now_s + world.rng.uniform(0.5, 5.0))
+            world.stats["stalled connections"] += 1
 
     def _change_weather(self) -> None:
         self.world.network.weather = self.world.rng.choice(WEATHERS)

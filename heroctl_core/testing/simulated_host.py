@@ -20,7 +20,7 @@ START_MS: Final = 1_700_000_000_000
 LOOK_S: Final = 0.0003  # each look at the clock takes this long: long work shows
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class VirtualClock:
     """Both clocks of one machine. Fields count the world's seconds, methods tell the machine's."""
 
@@ -65,7 +65,7 @@ class VirtualClock:
         self.busy_until_s, self.lag_s = self.now_s, 0.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Host:
     """A machine: its disk survives crashes, its node does not."""
 
@@ -78,3 +78,7 @@ class Host:
     wakes_s: float = 0.0
     boots: int = 0
     slow_s: float = 0.0  # how long a sync may take
+
+    def wake(self) -> None:
+        """The node has its turn in this step."""
+        self.wakes_s = 0.0

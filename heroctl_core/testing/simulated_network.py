@@ -101,6 +101,11 @@ class Network:
         for way in new:
             self._last_due_s.pop(way, None)
 
+    def stall(self, source: str, target: str, until_s: float) -> None:
+        """What is sent on this connection from now on arrives behind `until_s`, in its order."""
+        way = (source, target)
+        self._last_due_s[way] = max(until_s, self._last_due_s.get(way, 0.0))
+
     def reconnect(self, source: str, target: str) -> None:
         """A new connection: what the old one carries may arrive behind what this one will."""
         self._last_due_s.pop((source, target), None)

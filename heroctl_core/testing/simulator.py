@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from ..errors import LogFault, LogFull, NodeFault
+from ..errors import ArchiveError, LogFault, LogFull, NodeFault
 from ..raft.membership import Candidate, Configuration, MemberSpec
 from ..raft.node import RaftNode, Timing
 from .crash_disk import PowerCut
@@ -32,7 +32,7 @@ RATES: Final = (0.95, 1.05)  # of the clocks, at first
 SETTLE_S: Final = 20.0  # after the last fault: until then the cluster serves through every member
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class World:
     """The cluster and everything around it. Create one for each run; `run` does the whole.
 
@@ -100,6 +100,8 @@ class World:
         except (PowerCut, LogFull, LogFault):
             host.storage.lose_power(self.rng)
             return
+        except ArchiveError as error:
+            raise Violation(f"{host.member_id[:4]} cannot start again: {error}") from error
         machine, configuration = self._new_machine(), host.initial
         if log.dump is not None:
             stored = host.dumps.stored[log.dump.name]
@@ -115,7 +117,7 @@ class World:
             timing=Timing(1.0),
             send=self._sender(host),
             flush=lambda: None,
-            wake=lambda: None,
+            wake=host.wake,
             kept_entries=self.rng.choice((0, 5, 50)),
         )
         host.node.start_voting()
@@ -184,6 +186,7 @@ class World:
             self.stats[f"stopped: {error.reason}"] += 1
             self.crash(host)
         except (NodeFault, AssertionError, KeyError, IndexError, ValueError) as error:
+            self.invariants.check_kept(node)
             raise Violation(f"{host.member_id[:4]} stopped itself: {error!r}") from error
         else:
             host.clock.end_turn()

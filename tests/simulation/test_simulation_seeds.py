@@ -1,5 +1,5 @@
-"""The engine under every fault that the simulator knows: seeds that must hold, and seeds that must
-not when a protection is taken away."""
+"""The engine under every fault that the simulator knows: whatever a seed decides, every promise is
+kept, and the same seed is the same history everywhere."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from heroctl_core.testing.simulate import Run, main, run_seed, run_seeds
 
-SEEDS = 30
+SEEDS = 40
 RECORDED = [
     int(line.split()[0])
     for line in (Path(__file__).parent / "recorded_seeds.txt").read_text().splitlines()
@@ -45,9 +45,15 @@ def test_the_faults_really_happen() -> None:
         "crashes inside a turn": 10,
         "partitions both": 20,
         "partitions into": 10,
+        "partitions one way": 10,
         "partitions out": 10,
+        "cuts that nobody noticed at once": 30,
         "splits": 10,
         "stalls": 5,
+        "stalled connections": 10,
+        "reconnections": 20,
+        "clocks at another rate": 5,
+        "stopped: log_full": 5,
         "leaders": 40,
         "truncate": 5,  # followers whose uncommitted tail was replaced
         "compacted": 40,
@@ -57,18 +63,12 @@ def test_the_faults_really_happen() -> None:
         "members removed": 3,
         "replacements": 5,
         "reads answered": 1000,
+        "stale reads": 1000,
         "writes applied": 1000,
         "writes tried again": 200,
     }
     missing = {what: stats[what] for what, count in least.items() if stats[what] < count}
     assert not missing
-
-
-@pytest.mark.parametrize("without", ["guard", "sync"])
-def test_a_missing_protection_is_noticed(without: str) -> None:
-    """Without it committed entries are lost or replaced: the simulator can fail."""
-    violations = [run.violation or "" for run in run_seeds(range(20), without)]
-    assert any("committed" in violation for violation in violations)
 
 
 @pytest.mark.parametrize("seed", [2, 9, 13])
