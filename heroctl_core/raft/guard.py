@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from .. import limits
+from . import membership
 
 Entry = tuple[bytes, int, int]  # (data, index, term): pysyncobj's order
 
@@ -94,6 +95,8 @@ def malformed(message: AppendEntries) -> str | None:
             return f"entry {index} is of an unknown kind"
         if len(data) > limits.ENTRY_BYTES:
             return f"entry {index} has {len(data)} bytes, the limit is {limits.ENTRY_BYTES}"
+        if data[0] == MEMBERSHIP and not membership.is_configuration(data[1:]):
+            return f"entry {index} is no configuration"
         previous = term
     return None
 

@@ -101,6 +101,15 @@ def decode(data: bytes) -> Configuration:
     return from_value(value)
 
 
+def is_configuration(data: bytes) -> bool:
+    """Whether `decode` would take the bytes."""
+    try:
+        decode(data)
+    except ValueError:
+        return False
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A node that the leader reaches, member or not, and what it says of itself."""

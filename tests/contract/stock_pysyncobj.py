@@ -286,6 +286,21 @@ class Bench:
                 node.tick()
 
 
+def entries(first: int, last: int, term: int = 1) -> list[tuple[bytes, int, int]]:
+    """Regular entries with the indexes first to last."""
+    return [(command(f"{index} of term {term}"), index, term) for index in range(first, last + 1)]
+
+
+def led_cluster(bench: Bench, names: str = "ABC") -> dict[str, Stock]:
+    """A cluster led by A in term 1, whose no-op is committed everywhere."""
+    nodes = bench.cluster(names)
+    bench.campaign(nodes["A"])
+    bench.run(nodes)
+    assert nodes["A"].leads
+    assert {node.commit for node in nodes.values()} == {2}
+    return nodes
+
+
 def write_dump(path: str, content: Any) -> None:
     """pysyncobj's serializer hook."""
     Path(path).write_bytes(pickle.dumps(content))

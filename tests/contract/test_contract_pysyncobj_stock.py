@@ -7,7 +7,6 @@ of this touches our own engine; tests/contract and tests/simulation show that it
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import pysyncobj.version
@@ -16,7 +15,6 @@ from pysyncobj.config import FAIL_REASON
 from pysyncobj.node import Node
 from stock_pysyncobj import (
     FIRST,
-    MEMBERSHIP,
     NOOP,
     Bench,
     Disk,
@@ -24,6 +22,8 @@ from stock_pysyncobj import (
     append_entries,
     command,
     dump_at,
+    entries,
+    led_cluster,
     membership,
     patch,
     read_dump,
@@ -38,21 +38,6 @@ def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
     made = Bench()
     patch(monkeypatch, made)
     return made
-
-
-def entries(first: int, last: int, term: int = 1) -> list[tuple[bytes, int, int]]:
-    """Regular entries with the indexes first to last."""
-    return [(command(f"{index} of term {term}"), index, term) for index in range(first, last + 1)]
-
-
-def led_cluster(bench: Bench, names: str = "ABC") -> dict[str, Stock]:
-    """A cluster led by A in term 1, whose no-op is committed everywhere."""
-    nodes = bench.cluster(names)
-    bench.campaign(nodes["A"])
-    bench.run(nodes)
-    assert nodes["A"].leads
-    assert {node.commit for node in nodes.values()} == {2}
-    return nodes
 
 
 def test_the_version_is_the_one_that_was_read() -> None:
@@ -390,23 +375,3 @@ def test_row_13_a_stale_leader_gets_no_answer(bench: Bench) -> None:
     follower.take()
     follower.receive("A", append_entries(2, previous=(1, 0)))
     assert follower.take() == []
-
-
-class Touch:
-    """Unpickling it makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> tuple[object, tuple[Path]]:
-        return Path.touch, (self.path,)
-
-
-def test_row_30_a_message_can_run_code(bench: Bench, tmp_path: Path) -> None:
-    """A membership entry is unpickled as it arrives: whoever reaches the port runs code here."""
-    follower = bench.start("B", "AC")
-    made = tmp_path / "made by the sender"
-    content = MEMBERSHIP + pickle.dumps(["add", "D", Touch(made)])
-    with pytest.raises(Exception, match="NoneType"):
-        follower.receive("A", append_entries(1, [(content, 2, 1)], previous=(1, 0)))
-    assert made.exists()

@@ -56,7 +56,11 @@ def test_ctrl_c_leaves_no_process_behind(tmp_path: Path) -> None:
     """Interrupted in the middle, the story ends with 130 and takes its nodes with it."""
     folder = tmp_path / "job"
     command = [sys.executable, "-u", MAIN_JOB, "--folder", folder]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+
+    def listen() -> None:  # whoever runs us in the background may have it ignored
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, preexec_fn=listen) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if "heroctl apply" in line:

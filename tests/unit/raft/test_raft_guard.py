@@ -167,6 +167,7 @@ MALFORMED = {
     "without previous index": message(None, new(1, 1)),
     "an empty entry": message(20, ((b"", 21, 4),)),
     "an unknown kind": message(20, ((b"\x03", 21, 4),)),
+    "no configuration": message(20, ((b"\x02not a map", 21, 4),)),
     "too long": message(20, ((bytes(limits.ENTRY_BYTES + 1), 21, 4),)),
 }
 
@@ -180,7 +181,9 @@ def test_rubbish_cuts_the_peer_off(case: str) -> None:
 
 def test_the_longest_entry_and_all_kinds_are_good() -> None:
     """The limit itself is allowed."""
-    entries = tuple((bytes([kind]), 21 + kind, 4) for kind in range(3))
+    entries = tuple(
+        (data, index, 4) for index, data in enumerate((b"\x00", b"\x01", b"\x02\x80"), 21)
+    )
     longest = (bytes(limits.ENTRY_BYTES), 24, 4)
     assert malformed(message(20, (*entries, longest))) is None
 
