@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from bisect import bisect
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -62,8 +63,9 @@ class CallHistory:
         self.violations.append(what)
 
     def longest_silence_s(self, began_s: float) -> float:
-        """The longest time in which no write was acknowledged to anybody."""
-        moments = [began_s, *self.acknowledged_s]
+        """The longest time since `began_s` in which no write was acknowledged to anybody."""
+        moments = self.acknowledged_s
+        moments = [began_s, *moments[bisect(moments, began_s) :]]
         return max((b - a for a, b in pairwise(moments)), default=0.0)
 
     def judge(self, keys: Iterable[str], final: dict[str, State] | None = None) -> int:

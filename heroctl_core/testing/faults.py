@@ -109,13 +109,13 @@ class FaultRun:
         healed_s = time.monotonic()
         for each in faults:
             each.end()
+        back = ""
+        if self._rng.random() > _AT_ONCE:
+            back = f", all back after {self._until_served(healed_s):.1f} s"
         words = "; ".join(each.words for each in faults)
         written = self.history.counts["writes acknowledged"]
-        if self._rng.random() < _AT_ONCE:
-            self._say(f"[{at_s:6.1f} s] {words}; {written} writes")
-            return
-        took_s = self._until_served(healed_s)
-        self._say(f"[{at_s:6.1f} s] {words}; {written} writes, all back after {took_s:.1f} s")
+        silence_s = self.history.longest_silence_s(began_s + at_s)
+        self._say(f"[{at_s:6.1f} s] {words}: {written} writes, none for {silence_s:.1f} s{back}")
 
     def _begin(self, fault: Fault) -> None:
         self._report.faults[fault.kind] += 1
