@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from .backup.save import Snapshot, counts_of, write_view
+from .backup.save import Snapshot, counts_of, keyring_of, write_view
 from .clock import Clock, SystemClock
-from .codec import unpack
 from .crypto.keys import BackupKey, generate_key_file, load_key_file
-from .crypto.sealed import Keyring
 from .errors import NoKey, UsageError
 from .node_keys import CLUSTER_KEY
 from .raft.folder import DataFolder
+from .raft.identity import FILE
 from .raft.restore_target import FolderTarget
-from .raft.stored import read_stored
+from .raft.stored import StoredState, read_stored
 from .recovery.facts import Options, Peer
 from .recovery.plan import RestorePlan
 from .recovery.restore import Probe, Restore, RestoreReport, Step
 from .snapshot.archive import open_archive
 from .snapshot.manifest import ManifestHeader
-from .state.secrets import KEYRING_KEY
 
 __all__ = [
     "Local",
@@ -81,7 +79,6 @@ class OfflineSnapshot:
 
     snapshot: Snapshot
     uncommitted: int
-    included_uncommitted: bool
 
 
 def save(
@@ -97,51 +94,52 @@ def save(
     """A verified archive of a stopped folder, which is not changed. `spool_dir` is for files under
     way, by default beside the target. UsageError, Busy, Damaged, NoKey, WrongKey, FileFault."""
     started_s = time.monotonic()
-    clock = clock or SystemClock()
     if encrypted and not local.keys:
         raise NoKey("an archive needs a backup key: give --key-file")
-    folder = DataFolder.open_existing(local.data_dir)
-    try:
-        header = folder.header
-        if header is None:
-            raise UsageError(f"{folder.path} holds no state yet", hint="check --data-dir")
-        stored = read_stored(
-            folder.generation_folder, header, include_uncommitted=include_uncommitted
-        )
+    with closing(DataFolder.open_existing(local.data_dir)) as folder:
+        stored = _stored(folder, include_uncommitted=include_uncommitted)
         view = stored.machine.view()
-        row = view.get("keyring", KEYRING_KEY)
         saved = write_view(
             target,
             view,
-            ManifestHeader(
-                cluster_name=folder.identity.cluster_name,
-                cluster_id=header.cluster_id,
-                lineage=tuple((g.number, g.restore_id) for g in header.lineage),
-                epoch=view.epoch,
-                revision=view.revision,
-                raft_index=stored.index,
-                raft_term=stored.term,
-                created_ms=clock.time_ms(),
-                time_ms=view.time_ms,
-                node=folder.identity.node_name,
-                stale=True,  # nobody confirmed that this copy is complete
-            ),
+            _header_of(folder, stored, (clock or SystemClock()).time_ms()),
             local.keys[0] if encrypted else None,
-            None if row is None else Keyring.unwrap(unpack(row)["wrapped"], local.all_keys()),
+            keyring_of(view, local.all_keys()),
             spool_dir or _beside(target),
             overwrite=overwrite,
         )
-    finally:
-        folder.close()
-    snapshot = Snapshot(
-        size_bytes=saved.size_bytes,
-        sha256=saved.sha256,
-        revision=view.revision,
-        stale=True,
-        counts=counts_of(view),
-        duration_s=time.monotonic() - started_s,
+    duration_s = time.monotonic() - started_s
+    counts = counts_of(view)
+    return OfflineSnapshot(
+        Snapshot(saved.size_bytes, saved.sha256, view.revision, True, counts, duration_s),
+        stored.uncommitted,
     )
-    return OfflineSnapshot(snapshot, stored.uncommitted, include_uncommitted)
+
+
+def _stored(folder: DataFolder, *, include_uncommitted: bool) -> StoredState:
+    if folder.header is None:
+        raise UsageError(f"{folder.path} holds no state yet", hint="check --data-dir")
+    return read_stored(
+        folder.generation_folder, folder.header, include_uncommitted=include_uncommitted
+    )
+
+
+def _header_of(folder: DataFolder, stored: StoredState, now_ms: int) -> ManifestHeader:
+    header, view = folder.header, stored.machine.view()
+    assert header is not None
+    return ManifestHeader(
+        cluster_name=folder.identity.cluster_name,
+        cluster_id=header.cluster_id,
+        lineage=tuple((g.number, g.restore_id) for g in header.lineage),
+        epoch=view.epoch,
+        revision=view.revision,
+        raft_index=stored.index,
+        raft_term=stored.term,
+        created_ms=now_ms,
+        time_ms=view.time_ms,
+        node=folder.identity.node_name,
+        stale=True,  # nobody confirmed that this copy is complete
+    )
 
 
 def _beside(target: Path | str | BinaryIO) -> Path:
@@ -175,45 +173,50 @@ def open_restore(
 ) -> Iterator[OfflineRestore]:
     """The planned restore of an archive into a folder that is stopped, or not there yet. Leaving
     the block without `execute` changes nothing. `thorough`: see Restore.plan."""
-    opened: list[DataFolder] = []
-
-    def open_folder(make: Callable[[], DataFolder]) -> DataFolder:
-        opened.append(make())
-        return opened[0]
-
-    exists = (local.data_dir / "node.json").exists()
     keys = local.all_keys()
-    try:
-        folder = open_folder(lambda: DataFolder.open_existing(local.data_dir)) if exists else None
-        with open_archive(archive_path, keys, allow_unencrypted=not encrypted) as archive:
-            head = archive.manifest.header
-            node_name, cluster_name = _names(local, folder, head)
-            target = FolderTarget(
-                folder,
-                lambda: open_folder(
-                    lambda: DataFolder.open(
-                        local.data_dir, node_name=node_name, cluster_name=cluster_name
-                    )
-                ),
-                node_name=node_name,
-                cluster_name=cluster_name,
-                address=local.address,
-                wrapping=lambda: _wrapping(local, keys),
-            )
-            restore = Restore(
-                archive,
-                str(archive_path),
-                target,
-                keys,
-                options,
-                clock or SystemClock(),
-                probe,
-                peers=tuple(local.peers.values()),
-            )
-            yield OfflineRestore(restore, restore.plan(thorough=thorough))
-    finally:
-        for folder in opened:
-            folder.close()
+    with ExitStack() as stack:
+        folder = None
+        if (local.data_dir / FILE).exists():
+            folder = stack.enter_context(closing(DataFolder.open_existing(local.data_dir)))
+        archive = stack.enter_context(
+            open_archive(archive_path, keys, allow_unencrypted=not encrypted)
+        )
+        target = _target(local, folder, archive.manifest.header, keys, stack)
+        restore = Restore(
+            archive,
+            str(archive_path),
+            target,
+            keys,
+            options,
+            clock or SystemClock(),
+            probe,
+            tuple(local.peers.values()),
+        )
+        yield OfflineRestore(restore, restore.plan(thorough=thorough))
+
+
+def _target(
+    local: Local,
+    folder: DataFolder | None,
+    head: ManifestHeader,
+    keys: Sequence[BackupKey],
+    stack: ExitStack,
+) -> FolderTarget:
+    """Where the restore writes; a folder that it makes is closed with `stack`."""
+    node_name, cluster_name = _names(local, folder, head)
+
+    def make() -> DataFolder:
+        made = DataFolder.open(local.data_dir, node_name=node_name, cluster_name=cluster_name)
+        return stack.enter_context(closing(made))
+
+    return FolderTarget(
+        folder,
+        make,
+        node_name=node_name,
+        cluster_name=cluster_name,
+        address=local.address,
+        wrapping=lambda: _wrapping(local, keys),
+    )
 
 
 def _names(local: Local, folder: DataFolder | None, head: ManifestHeader) -> tuple[str, str]:

@@ -175,6 +175,12 @@ def counts_of(view: View) -> dict[str, int]:
     }
 
 
+def keyring_of(view: View, keys: Sequence[BackupKey]) -> Keyring | None:
+    """The keyring in a stored state, None before the first secret. NoKey, WrongKey, Damaged."""
+    row = view.get("keyring", KEYRING_KEY)
+    return None if row is None else Keyring.unwrap(unpack(row)["wrapped"], keys)
+
+
 def _sections(view: View) -> list[tuple[str, int]]:
     standard = [(name, version) for name, version in SECTIONS.items() if name != DIGESTS]
     return standard + [(kind, 1) for kind in view.kinds if kind not in SECTIONS]

@@ -121,12 +121,6 @@ def load_dump(
     return LoadedDump(header, machine)
 
 
-def remove_dumps(folder: Path, keep: set[str]) -> None:
-    """Removes all files but `keep`: dumps that the log does not name, and half written ones."""
-    with faults(folder):
-        remove_files([path for path in folder.iterdir() if path.name not in keep])
-
-
 def remove_files(paths: list[Path]) -> None:
     """Removes files, durably."""
     for path in paths:

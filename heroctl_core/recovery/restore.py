@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from ..backup.save import counts_of, write_view
+from ..backup.save import counts_of, keyring_of, write_view
 from ..clock import Clock
-from ..codec import unpack
 from ..crypto.keys import BackupKey
-from ..crypto.sealed import Keyring
 from ..errors import HeroctlError, RecoveryError
 from ..snapshot.archive import Archive
 from ..snapshot.manifest import ManifestHeader
 from ..state.invariants import violations
 from ..state.machine import View
-from ..state.secrets import KEYRING_KEY
 from .compare import losses, revived_tokens
 from .content import Content, read_content, state_for
 from .facts import ArchiveFacts, Options, Peer
@@ -180,7 +177,7 @@ class Restore:
                 view,
                 _header_of(stored, view, plan.now_ms),
                 self._keys[0],
-                _keyring_of(view, self._keys),
+                keyring_of(view, self._keys),
                 self._target.spool,
                 overwrite=True,
             )
@@ -238,8 +235,3 @@ def _header_of(stored: Stored, view: View, now_ms: int) -> ManifestHeader:
         node=facts.node_name,
         stale=True,  # nobody confirmed that this copy was complete
     )
-
-
-def _keyring_of(view: View, keys: Sequence[BackupKey]) -> Keyring | None:
-    row = view.get("keyring", KEYRING_KEY)
-    return None if row is None else Keyring.unwrap(unpack(row)["wrapped"], keys)

@@ -6,20 +6,18 @@ sections and file_keys.
 
 from __future__ import annotations
 
-from .reader import Archive, Outline, RecordCheck, inspect, open_archive, outline
+from .reader import Archive, Outline, RecordCheck, open_archive, outline
 from .sections import Pause, Record, no_pause
-from .writer import Progress, Saved, Section, write_archive
+from .writer import Saved, Section, write_archive
 
 __all__ = [
     "Archive",
     "Outline",
     "Pause",
-    "Progress",
     "Record",
     "RecordCheck",
     "Saved",
     "Section",
-    "inspect",
     "no_pause",
     "open_archive",
     "outline",

@@ -74,11 +74,6 @@ def outline(path: Path | str | int) -> Outline:
         file.close()
 
 
-def inspect(path: Path | str | int) -> Manifest:
-    """The manifest of an archive; see outline()."""
-    return outline(path).manifest
-
-
 def open_archive(
     path: Path | str | int, keys: Sequence[BackupKey], *, allow_unencrypted: bool = False
 ) -> Archive:

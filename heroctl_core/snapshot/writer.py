@@ -13,6 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sized
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -35,8 +36,6 @@ from .manifest import (
 )
 from .reader import AUDIT_HEAD, FINGERPRINT_BYTES, RecordCheck, open_archive
 from .sections import Pause, Record, RecordEncoder, no_pause
-
-Progress = Callable[[int, int], None]  # records written, records in all
 
 _COPY_BYTES: Final = 1024 * 1024
 
@@ -80,7 +79,6 @@ def write_archive(
     header: ManifestHeader,
     key: BackupKey | None,
     spool_dir: Path,
-    progress: Progress | None = None,
     *,
     overwrite: bool = False,
     unencrypted: bool = False,
@@ -100,34 +98,37 @@ def write_archive(
     """
     if (key is None) != unencrypted:
         raise _key_fault(key)
-    work = _Work(list(sections), header, key, audit_head, file_key, progress, pause)
-    keys = [] if key is None else [key]
-    if isinstance(target, str | Path):
-        with AtomicFile(target, overwrite=overwrite) as file:
-            work.write(file.write, spool_dir)
-            file.sync()
-            return _read_back(file.partial, keys, checks, pause)
-    with faults(spool_dir), tempfile.TemporaryFile(dir=spool_dir) as copy:
-        work.write(copy.write, spool_dir)
-        copy.flush()
-        saved = _read_back(copy.fileno(), keys, checks, pause)
-        copy.seek(0)
-        with faults(getattr(target, "name", "the output stream")):
-            shutil.copyfileobj(copy, target, _COPY_BYTES)
-            target.flush()
-    return saved
+    work = _Work(list(sections), header, key, audit_head, file_key, pause)
+    read_back = partial(_read_back, [] if key is None else [key], checks, pause)
+    if not isinstance(target, str | Path):
+        return _to_stream(target, work, read_back, spool_dir)
+    with AtomicFile(target, overwrite=overwrite) as file:
+        work.write(file.write, spool_dir)
+        file.sync()
+        return read_back(file.partial)
 
 
 def _read_back(
-    source: Path | int,
-    keys: list[BackupKey],
-    checks: dict[str, RecordCheck] | None,
-    pause: Pause,
+    keys: list[BackupKey], checks: dict[str, RecordCheck] | None, pause: Pause, source: Path | int
 ) -> Saved:
     with open_archive(source, keys, allow_unencrypted=not keys) as archive:
         archive.verify(checks=checks, pause=pause)
         outline = archive.outline
         return Saved(outline.size_bytes, outline.sha256, outline.manifest)
+
+
+def _to_stream(
+    target: BinaryIO, work: _Work, read_back: Callable[[int], Saved], spool_dir: Path
+) -> Saved:
+    with faults(spool_dir), tempfile.TemporaryFile(dir=spool_dir) as copy:
+        work.write(copy.write, spool_dir)
+        copy.flush()
+        saved = read_back(copy.fileno())
+        copy.seek(0)
+        with faults(getattr(target, "name", "the output stream")):
+            shutil.copyfileobj(copy, target, _COPY_BYTES)
+            target.flush()
+    return saved
 
 
 class _Work:
@@ -140,13 +141,11 @@ class _Work:
         key: BackupKey | None,
         audit_head: bytes,
         file_key: bytes | None,
-        progress: Progress | None,
         pause: Pause,
     ) -> None:
         self._sections = sections
         self._pause = pause
         self._audit_head = audit_head
-        self._progress = progress
         self._keys: FileKeys | None = None
         self._keys_json = b""
         if key is not None:
@@ -156,8 +155,6 @@ class _Work:
         self._manifest = self._make_manifest(header)
         self._manifest_json = self._manifest.to_json()
         self._binding = hashlib.sha256(self._manifest_json).digest()
-        self._total = sum(entry.records for entry in self._manifest.sections)
-        self._done = 0
         self._fingerprints: dict[str, int] = {}
 
     def write(self, write: Callable[[bytes], object], spool_dir: Path) -> None:
@@ -207,11 +204,8 @@ class _Work:
         sealer = self._keys and ChunkSealer(self._keys.data, number, self._binding)
         for piece in encoder.encode(self._fingerprinted(section), self._pause):
             spool.write(sealer.feed(piece) if sealer else piece)
-            if self._progress is not None:
-                self._progress(self._done + encoder.count, self._total)
         if sealer:
             spool.write(sealer.finish())
-        self._done += encoder.count
         expected = self._manifest.records(section.name)
         if encoder.count != expected:
             raise UsageError(

@@ -12,7 +12,7 @@ from vector_parts import HEADER, KEY, KEYRING, rows_of
 from heroctl_core import errors
 from heroctl_core.codec import unpack
 from heroctl_core.crypto.sealed import Keyring
-from heroctl_core.snapshot.archive import inspect, open_archive
+from heroctl_core.snapshot.archive import open_archive, outline
 
 OUTSIDE = STAGES[: STAGES.index("chunk")]  # found before anything is decoded
 
@@ -28,7 +28,7 @@ def read_all(path: Path) -> None:
 def test_a_good_archive_opens(what: str) -> None:
     """Every record comes out as it went in."""
     path = FOLDER / f"good-{what}.tar.gz"
-    assert inspect(path).header == HEADER
+    assert outline(path).manifest.header == HEADER
     with open_archive(path, [KEY], allow_unencrypted=what == "unencrypted") as archive:
         rows = {
             entry.name: list(archive.records(entry.name)) for entry in archive.manifest.sections

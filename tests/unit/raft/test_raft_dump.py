@@ -17,7 +17,6 @@ from heroctl_core.raft.dump import (
     is_dump_name,
     load_dump,
     read_header,
-    remove_dumps,
     write_dump,
 )
 from heroctl_core.raft.port import Generation
@@ -253,11 +252,3 @@ def test_unwritable_folder(tmp_path: Path) -> None:
     """A dump that cannot be written is a file error that names it."""
     with pytest.raises(FileFault, match=r"2-12345678-9-3\.dump"):
         written(tmp_path / "nothing", machine_with(1))
-
-
-def test_only_the_named_dump_is_kept(tmp_path: Path) -> None:
-    """Older dumps and half written files go."""
-    refs = [written(tmp_path, machine_with(1), index=index) for index in (5, 6, 7)]
-    (tmp_path / (refs[0].name + ".partial")).write_bytes(b"half")
-    remove_dumps(tmp_path, {refs[1].name})
-    assert [path.name for path in tmp_path.iterdir()] == [refs[1].name]
