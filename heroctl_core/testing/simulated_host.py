@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from ..raft.membership import Configuration
+from ..raft.membership import Candidate, Configuration
 from ..raft.node import RaftNode
 from .simulated_disk import DumpDisk, Storage
 
@@ -70,6 +70,7 @@ class Host:
     """A machine: its disk survives crashes, its node does not."""
 
     member_id: str
+    names: Candidate  # what it says of itself
     clock: VirtualClock
     initial: Configuration
     storage: Storage
@@ -78,6 +79,14 @@ class Host:
     wakes_s: float = 0.0
     boots: int = 0
     slow_s: float = 0.0  # how long a sync may take
+    _configuration: Configuration | None = None
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest one that its node knows, or knew before it went down."""
+        if self.node is not None:
+            self._configuration = self.node.configuration
+        return self._configuration or self.initial
 
     def wake(self) -> None:
         """The node has its turn in this step."""

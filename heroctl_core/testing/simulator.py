@@ -26,6 +26,7 @@ from .simulated_faults import Faults
 from .simulated_host import TURN_S, Host, VirtualClock
 from .simulated_machine import WatchedMachine, loaded
 from .simulated_network import CALM, Network
+from .simulated_operators import Operators
 from .weakened import Parts
 
 RATES: Final = (0.95, 1.05)  # of the clocks, at first
@@ -48,9 +49,9 @@ class World:
     rng: random.Random = field(init=False)
     network: Network = field(init=False)
     clients: Clients = field(init=False)
+    operators: Operators = field(init=False)
     faults: Faults = field(init=False)
     hosts: dict[str, Host] = field(default_factory=dict)
-    joiners: dict[str, Candidate] = field(default_factory=dict)
     invariants: Invariants = field(default_factory=Invariants)
     stats: Counter[str] = field(default_factory=Counter)
     calm: bool = False
@@ -60,17 +61,19 @@ class World:
         self.rng = random.Random(self.seed)
         self.network = Network(self.rng)
         self.clients = Clients(self.rng, self.invariants.applications, self.stats)
+        self.operators = Operators(self.rng, self.stats)
         self.faults = Faults(self)
         ids = [self.new_id() for _ in range(self.voters)]
-        specs = {m: MemberSpec(f"n{i}", f"n{i}:1", voter=True) for i, m in enumerate(ids)}
+        names = {m: Candidate(f"n{i}", f"n{i}:1") for i, m in enumerate(ids)}
+        specs = {m: MemberSpec(c.name, c.address, voter=True) for m, c in names.items()}
         for member_id in ids:
-            self.add_host(member_id, Configuration(specs))
+            self.add_host(member_id, names[member_id], Configuration(specs))
 
     def new_id(self) -> str:
         """A random member id."""
         return f"{self.rng.getrandbits(128):032x}"
 
-    def add_host(self, member_id: str, initial: Configuration) -> None:
+    def add_host(self, member_id: str, names: Candidate, initial: Configuration) -> None:
         """A new machine with an empty disk; it starts at once."""
 
         def step(what: str) -> None:
@@ -79,11 +82,16 @@ class World:
         storage: Storage = MemoryStorage(step, self.parts.log)
         if self.folder is not None:
             storage = FileStorage(self.folder / member_id, step)
-        host = Host(member_id, VirtualClock(self), initial, storage)
+        host = Host(member_id, names, VirtualClock(self), initial, storage)
         host.clock.origin_s = self.rng.uniform(0, 1e5)
         host.clock.change_rate(self.rng.uniform(*RATES))
         self.hosts[member_id] = host
         self.boot(host)
+
+    def leader(self) -> Host | None:
+        """Somebody who believes that it leads."""
+        leading = [h for h in self.hosts.values() if h.node is not None and h.node.leading]
+        return self.rng.choice(leading) if leading else None
 
     @property
     def nodes(self) -> list[RaftNode]:
@@ -135,6 +143,7 @@ class World:
         node = host.node
         assert node is not None
         self.stats["crashes"] += 1
+        assert host.configuration is node.configuration  # remembered
         node.stop(lambda: NodeFault("power cut"))
         self.clients.crashed(node)
         self.invariants.forget(node)
@@ -158,8 +167,8 @@ class World:
                     host.node.set_connected(b, connected=reached)
                     if not reached:
                         host.node.peer_closed(b)
-            asking = self.joiners.keys() & host.node.connected
-            host.node.candidates = {m: c for m, c in self.joiners.items() if m in asking}
+            met = sorted(self.hosts.keys() & host.node.connected)
+            host.node.candidates = {m: self.hosts[m].names for m in met}
 
     def _sender(self, host: Host) -> Callable[[str, list[object]], None]:
         def send(target: str, frame: list[object]) -> None:
@@ -211,6 +220,7 @@ class World:
                 self.act(host, lambda node, host=host: self._turn(node, host))  # type: ignore[misc]
         self.invariants.check(self.nodes)
         self.clients.go_on(self.nodes, self.now_s, give_up=self.calm)
+        self.operators.go_on(self.now_s)
 
     def _receive(self, node: RaftNode, source: str, frame: list[Any]) -> None:
         if fault := node.receive(source, frame):
@@ -236,6 +246,7 @@ class World:
         self._settle()
         self.invariants.check_end(self.nodes)
         self.clients.check_end(entry.data for entry in self.invariants.entries.values())
+        self.operators.check_end(sorted(self.invariants.entries.items()))
         self.stats["leaders"] = len(self.invariants.leaders)
         self.stats.update(self.invariants.membership_changes())
 
@@ -265,10 +276,13 @@ class World:
                 asked_s = self.now_s
                 self.clients.ask(self._unserved(), self.now_s)
             self.step()
-            if not self.clients.open and self._converged() and not self._unserved():
+            if not self._open_calls() and self._converged() and not self._unserved():
                 self.stats["settled after s"] = round(self.now_s - calm_s)
                 return
         raise Violation("the healed cluster does not serve, or a call never ended")
+
+    def _open_calls(self) -> bool:
+        return bool(self.clients.open or self.operators.open)
 
     def _members(self) -> list[RaftNode]:
         """Those of the newest leader's configuration that are up; none without a leader."""
