@@ -32,6 +32,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "server": ("server", "Run one node of a cluster."),
     "snapshot": ("snapshot", "Save, look into, verify and restore the cluster's state."),
     "status": ("status", "How the cluster is, seen from one node."),
+    "tls": ("tls", "Certificates of a cluster and its nodes."),
     "version": ("version", "The version of this program."),
 }
 

@@ -22,7 +22,8 @@ from .crypto.sealed import Keyring
 from .duties import Duties
 from .errors import NodeFault, NotApplied, UsageError
 from .lifecycle import Lifecycle
-from .node_keys import read_node_keys
+from .node_keys import proof_key, read_credentials, read_node_keys
+from .raft.credentials import Trust
 from .raft.folder import DataFolder
 from .raft.runtime import RaftSettings, Runtime
 from .server.port import Status
@@ -50,8 +51,10 @@ class ControlPlane:
         try:
             self._keys = read_node_keys(config, self._folder)
             _check_first_start(config, self._folder, alone=alone, bootstrap=bootstrap)
+            self._credentials = None if alone else read_credentials(config, clock)
             settings = _settings(config, self._keys.wrapping.key_id, alone=alone)
-            self._runtime = Runtime(self._folder, settings, clock)
+            trust = Trust(proof_key(self._keys.wrapping), self._credentials)
+            self._runtime = Runtime(self._folder, settings, clock, trust)
         except BaseException:
             self._folder.close()
             raise

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Final
 from .clock import Clock
 from .config.model import Config
 from .errors import NodeFault, RecoveryError
-from .node_keys import NodeKeys
+from .node_keys import NodeKeys, proof_key, read_credentials
+from .crypto.keys import BackupKey
 from .raft.port import Mode
 
 if TYPE_CHECKING:
@@ -119,7 +120,8 @@ class Lifecycle:
         )
 
     def _probe(self, addresses: Sequence[str]) -> list[Peer]:
-        return probe_peers(addresses, self._config.cluster.name)
+        name = self._config.cluster.name
+        return probe_peers(addresses, name, self._keys.all, self._config, self._clock)
 
     def _wait_until_it_serves(self) -> None:
         until = time.monotonic() + _SERVES_S
@@ -136,13 +138,28 @@ class Lifecycle:
         raise NodeFault(f"the restored node does not serve after {_SERVES_S:g} s")
 
 
-def probe_peers(addresses: Sequence[str], cluster_name: str) -> list[Peer]:
-    """Who answers at the addresses, as the plan of a restore wants to know it."""
-    from .raft.probe import probe
+def probe_peers(
+    addresses: Sequence[str],
+    cluster_name: str,
+    keys: Sequence[BackupKey],
+    config: Config | None,
+    clock: Clock,
+) -> list[Peer]:
+    """Who answers at the addresses, as the plan of a restore wants to know it. `keys`: one of them
+    is the cluster's secrets key; `config`: whose certificates are shown."""
+    from .raft.probe import Asker, probe
     from .recovery.facts import Peer
 
     return [
         Peer(address, hello.name, hello.cluster_id, hello.has_quorum, hello.lineage)
-        for address, hello in probe(addresses, cluster_name)
+        for address, hello in probe(addresses, asker)
         if hello.cluster_id
     ]
+    if not addresses:
+        return []
+    asker = Asker(
+        cluster_name,
+        config.node.name if config is not None else "probe",
+        {key.key_id: proof_key(key) for key in keys},
+        read_credentials(config, clock) if config is not None else None,
+    )

@@ -1,4 +1,5 @@
-"""The keys of one node: what encrypts its snapshots, and what wraps the keyring of its secrets."""
+"""The keys and certificates of one node: what encrypts its snapshots, what wraps the keyring of its
+secrets, and what it shows to the other nodes."""
 
 from __future__ import annotations
 
@@ -6,16 +7,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from .clock import Clock
 from .codec import unpack
 from .config.model import Config
 from .crypto.keys import BackupKey, generate_key_file, load_key_file
 from .crypto.sealed import wrapped_key_id
 from .errors import ConfigError, NoKey
+from .raft.credentials import Credentials, TlsFiles
 from .raft.folder import DataFolder
+from .raft.greeting import PROOF_LABEL, Certificate
 from .raft.stored import read_stored
 from .state.secrets import KEYRING_KEY
 
 CLUSTER_KEY: Final = "cluster.key"
+
+
+def proof_key(key: BackupKey) -> bytes:
+    """The key by which nodes prove to each other that they have `key`."""
+    return key.derive(PROOF_LABEL)
+
+
+def read_credentials(config: Config, clock: Clock) -> Credentials | None:
+    """The certificates that the configuration names, None without any. ConfigError."""
+    tls = config.tls
+    if tls.ca_file is None or tls.cert_file is None or tls.key_file is None:
+        return None
+    owner = Certificate(config.cluster.name, config.node.name)
+    return Credentials(TlsFiles(tls.ca_file, tls.cert_file, tls.key_file, owner), clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from heroctl_core.client import Client, first_reachable, path_of
+from heroctl_core.clock import SystemClock
 from heroctl_core.config.model import SOCKET_NAME
 from heroctl_core.errors import Busy, Unreachable
 from heroctl_core.files import faults
@@ -117,7 +118,9 @@ def _offline(
             archive,
             stopped,
             options,
-            probe=lambda addresses: probe_peers(addresses, name),
+            probe=lambda addresses: probe_peers(
+                addresses, name, stopped.all_keys(), here.config, SystemClock()
+            ),
             encrypted=not unencrypted,
         ) as opened:
             plan = shown_plan(opened.plan)

@@ -161,12 +161,8 @@ def _build(block: schema.Config, document: Document, name: str) -> model.Config:
     listed = peers.pop(own, None)  # the same list may be used on every node
     advertise = block.raft.advertise or listed
     try:
-        if listed is not None:
-            if listed != advertise:
-                raise ConfigError(
-                    f"raft.peers: {own} is at {listed}, raft.advertise says {advertise}"
-                )
-            model.check_loopback(listed)
+        if listed is not None and listed != advertise:
+            raise ConfigError(f"raft.peers: {own} is at {listed}, raft.advertise says {advertise}")
         raft = block.raft.model_copy(update={"peers": peers, "advertise": advertise})
         node = block.node.model_copy(update={"name": own})
         named = [
@@ -214,7 +210,6 @@ def _without_effect(config: model.Config) -> list[str]:
         "backup.enabled: no snapshot is taken by schedule; it": backup.enabled,
         "backup.test_restore": backup.test_restore.enabled,
         "backup.encryption_recipients": bool(backup.encryption_recipients),
-        "tls": config.tls != nothing.tls,
         "alerts": bool(config.alerts),
         "clusters": bool(config.clusters),
         "drill": config.drill != nothing.drill,
@@ -233,6 +228,8 @@ def _warnings(config: model.Config) -> list[str]:
     target = backup.test_restore.target
     if backup.test_restore.enabled and target and target not in config.clusters:
         found.append(f"backup.test_restore.target is {target}, which clusters: does not name")
+    if config.has_tls:
+        found.append("tls protects the Raft port; the API has no TLS yet and stays on loopback")
     if len(config.raft.peers) == 1:
         found.append("two nodes have no majority when one is lost; use one, three or five")
     return found

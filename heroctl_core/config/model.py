@@ -24,6 +24,7 @@ RUN_SOCKET: Final = Path("/run/heroctl/heroctl.sock")
 SOCKET_NAME: Final = "heroctl.sock"
 
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+CERTIFICATE_SCHEME: Final = "heroctl://"
 NAME_RULE: Final = "1 to 63 letters, digits, '.', '-' and '_', with a letter or digit at both ends"
 ADDRESS_RULE: Final = "HOST:PORT, as in 127.0.0.1:7101 or [::1]:7101"
 
@@ -33,6 +34,11 @@ def check_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(f"{name!r} is no name; allowed: {NAME_RULE}")
     return name
+
+
+def certificate_uri(cluster: str, node: str | None = None) -> str:
+    """What a certificate says of whose it is: a node, or without one the cluster's authority."""
+    return CERTIFICATE_SCHEME + (cluster if node is None else f"{cluster}/{node}")
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -59,8 +65,8 @@ def check_loopback(address: str) -> str:
         loopback = host == "localhost"
     if not loopback:
         raise ValueError(
-            f"{address!r} can be reached from other machines, which needs TLS, and this version"
-            " has none; allowed: a loopback address, as in 127.0.0.1:7101"
+            f"{address!r} can be reached from other machines, which needs TLS;"
+            " allowed: a loopback address, as in 127.0.0.1:7101"
         )
     return address
 
@@ -116,7 +122,7 @@ class Api:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """`tls:` – certificates of this node."""
+    """`tls:` – certificates of this node, for the connections between the nodes. All or none."""
 
     ca_file: Path | None = None
     cert_file: Path | None = None
@@ -239,8 +245,9 @@ class Config:
         try:
             check_name(self.cluster.name)
             check_name(self.node.name)
-            for address in (self.raft.listen, self.raft.advertised, self.api.listen):
-                check_loopback(address)
+            check_loopback(self.api.listen)
+            for address in (self.raft.listen, self.raft.advertised):
+                split_address(address)
             for name, address in self.raft.peers.items():
                 check_name(name)
                 split_address(address)
@@ -249,6 +256,11 @@ class Config:
         found = contradiction(self)
         if found:
             raise ConfigError(": ".join(found))
+
+    @property
+    def has_tls(self) -> bool:
+        """Whether the nodes talk to each other over TLS."""
+        return self.tls.cert_file is not None
 
     @property
     def expected_voters(self) -> int:
@@ -282,6 +294,26 @@ def contradiction(config: Config) -> tuple[str, str] | None:
     twice = next((a for a in addresses if addresses.count(a) > 1), None)
     if twice:
         return "raft.peers", f"{twice} is the address of two nodes"
+    if found := _transport_fault(config):
+        return found
     if config.raft.listen == config.api.listen:
         return "api.listen", f"{config.api.listen} is the address of raft.listen too"
+    return None
+
+
+def _transport_fault(config: Config) -> tuple[str, str] | None:
+    """What is wrong with how the nodes reach each other."""
+    given = [path is not None for path in (config.tls.ca_file, config.tls.cert_file,
+                                           config.tls.key_file)]  # fmt: skip
+    if any(given) and not all(given):
+        return "tls", "ca_file, cert_file and key_file belong together; allowed: all or none"
+    if config.has_tls:
+        host, _ = split_address(config.raft.advertised)
+        nowhere = f"no peer can reach {host}; allowed: this node's own address"
+        return ("raft.advertise", nowhere) if host in ("0.0.0.0", "::") else None  # noqa: S104
+    for key, address in (("listen", config.raft.listen), ("advertise", config.raft.advertised)):
+        try:
+            check_loopback(address)
+        except ValueError as error:
+            return f"raft.{key}", f"{error}, or tls with ca_file, cert_file and key_file"
     return None

@@ -77,8 +77,8 @@ class Node(Block):
 
 
 class Raft(Block):
-    listen: Loopback = f"127.0.0.1:{model.RAFT_PORT}"
-    advertise: Loopback | None = None
+    listen: Address = f"127.0.0.1:{model.RAFT_PORT}"
+    advertise: Address | None = None
     peers: dict[Name, Address] = {}
     election_timeout_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
 

@@ -1,36 +1,46 @@
 """One connection between members: a byte stream, and frames in both directions.
 
 A frame is `length u32 | tag 8 | msgpack`. Nothing here knows what a frame means or who may send it.
-The byte stream is a plain socket on loopback; TLS takes its place (`Stream`).
+The byte stream is a plain socket on loopback, and TLS elsewhere (raft/tls_stream.py).
 """
 
 from __future__ import annotations
 
-import errno
 import socket
 import struct
+from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .. import limits
-from ..config.model import split_address
-from ..errors import ConfigError
+from .greeting import Certificate, Introduction
 
 FRAME_HEAD: Final = struct.Struct(">I8s")
 NO_TAG: Final = bytes(8)
 _HELLO_BYTES: Final = 64 * limits.KIB  # whoever has not said who it is may not fill our memory
-_RECEIVE_BYTES: Final = 256 * limits.KIB
+RECEIVE_BYTES: Final = 256 * limits.KIB
 _OUTBOX_BYTES: Final = 64 * limits.MIB  # a peer that reads slower than this is cut off
+_UNSENT_BYTES: Final = 128 * limits.KIB  # in the kernel: what is queued there cannot be overtaken
 
 
 class Stream:
-    """A non-blocking byte stream over one socket."""
+    """A non-blocking byte stream over one socket. ValueError from `secure` or `receive` is a reason
+    to cut the other side off."""
+
+    certificate: Certificate | None = None  # whose the other end is, when it had to show one
 
     def __init__(self, sock: socket.socket) -> None:
         sock.setblocking(False)
         if sock.family in (socket.AF_INET, socket.AF_INET6):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, _UNSENT_BYTES)
         self._sock = sock
+
+    def take_socket(self) -> socket.socket:
+        """The socket, for another stream over it; this one is closed."""
+        sock, self._sock = self._sock, socket.socket()
+        self._sock.close()
+        return sock
 
     def fileno(self) -> int:
         """The descriptor, -1 when it is closed."""
@@ -44,10 +54,15 @@ class Stream:
         """What became of `connect`: 0 or the error's number."""
         return self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
+    def secure(self) -> int:
+        """Goes on until both ends trust the stream: 0 when they do, else the epoll event that is
+        waited for. OSError when the connection ended. A plain stream has nothing to do."""
+        return 0
+
     def receive(self) -> bytes | None:
         """Some bytes, b"" at the end, None when there are none now."""
         try:
-            return self._sock.recv(_RECEIVE_BYTES)
+            return self._sock.recv(RECEIVE_BYTES)
         except (BlockingIOError, InterruptedError):
             return None
         except OSError:
@@ -62,18 +77,27 @@ class Stream:
         except OSError:
             return None
 
+    def end(self) -> None:
+        """Sends no more. To close at once could take from the other end what it has not read."""
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass  # it has ended already
+
     def close(self) -> None:
         self._sock.close()
 
 
 @dataclass(slots=True, eq=False)
 class Channel:
-    """One connection. `address` is set on those that we dialed."""
+    """One connection. `address` is set on those that we dialed; `where` is the other end."""
 
     stream: Stream
     address: str | None
     opened_s: float
+    where: str
     connecting: bool = False
+    introduction: Introduction | None = None  # once the stream is secure
     member_id: str | None = None  # once both sides are peers
     boot_nonce: str = ""  # of the process at the other end
     tag: bytes = NO_TAG  # what its frames must carry
@@ -81,6 +105,8 @@ class Channel:
     wants_write: bool = False
     _inbox: bytearray = field(default_factory=bytearray)
     _outbox: bytearray = field(default_factory=bytearray)
+    _bulk: deque[bytes] = field(default_factory=deque)  # leaves when nothing else is waiting
+    _bulk_bytes: int = 0
 
     @property
     def is_open(self) -> bool:
@@ -93,7 +119,7 @@ class Channel:
 
     @property
     def has_output(self) -> bool:
-        return bool(self._outbox)
+        return bool(self._outbox or self._bulk)
 
     def fill(self) -> bool:
         """Takes in what came; False when the connection has ended."""
@@ -101,6 +127,10 @@ class Channel:
         if data:
             self._inbox += data
         return data != b""
+
+    def drop_input(self) -> None:
+        """Forgets what came: this end has said all that it will say."""
+        self._inbox.clear()
 
     def next_frame(self) -> tuple[bytes, bytes] | None:
         """Tag and body of the next whole frame, or None; ValueError for one that is too long,
@@ -111,6 +141,8 @@ class Channel:
         length, tag = FRAME_HEAD.unpack_from(inbox)
         limit = limits.FRAME_BYTES if self.member_id is not None else _HELLO_BYTES
         if length > limit:
+            if self.introduction is not None and inbox[:2] == b"\x16\x03":
+                raise ValueError("it speaks TLS, and this node has none: see tls in server.yaml")
             raise ValueError(f"a frame of {length} bytes, the limit is {limit}")
         end = FRAME_HEAD.size + length
         if len(inbox) < end:
@@ -119,67 +151,28 @@ class Channel:
         del inbox[:end]  # moves the start, not the bytes
         return tag, body
 
-    def queue(self, body: bytes) -> bool:
-        """Puts a frame into the outbox; False when the peer reads too slowly."""
-        self._outbox += FRAME_HEAD.pack(len(body), self.tag)
-        self._outbox += body
-        return len(self._outbox) <= _OUTBOX_BYTES
+    def queue(self, body: bytes, *, bulk: bool = False) -> bool:
+        """Puts a frame into the outbox; False when the peer reads too slowly. A `bulk` frame lets
+        everything else go first, so that a snapshot delays no heartbeat."""
+        head = FRAME_HEAD.pack(len(body), self.tag)
+        if bulk:
+            self._bulk.append(head + body)
+            self._bulk_bytes += len(head) + len(body)
+        else:
+            self._outbox += head
+            self._outbox += body
+        return len(self._outbox) + self._bulk_bytes <= _OUTBOX_BYTES
 
     def flush(self) -> bool:
         """Lets go what the stream takes; False when the connection is broken."""
-        while self._outbox:
-            sent = self.stream.send(memoryview(self._outbox)[:_RECEIVE_BYTES])
+        while self._outbox or self._bulk:
+            if not self._outbox:
+                self._outbox += self._bulk[0]
+                self._bulk_bytes -= len(self._bulk.popleft())
+            sent = self.stream.send(memoryview(self._outbox)[:RECEIVE_BYTES])
             if sent is None:
                 return False
             if not sent:
                 break
             del self._outbox[:sent]
         return True
-
-
-def dial(address: str) -> tuple[Stream, int]:
-    """A stream that connects to `address`, and an error's number or 0. OSError when there is no
-    such address, or no socket to be had."""
-    family, target = resolve(address)
-    stream = Stream(socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
-    outcome = stream.connect(target)
-    return stream, 0 if outcome == errno.EINPROGRESS else outcome
-
-
-def resolve(address: str) -> tuple[int, Any]:
-    """Family and socket address of HOST:PORT; OSError when it means nothing."""
-    host, _, port = address.rpartition(":")
-    try:
-        if port != "0":  # a listener may leave the choice to the system
-            split_address(address)
-        found = socket.getaddrinfo(host.strip("[]"), int(port), type=socket.SOCK_STREAM)
-    except ValueError as error:  # also a host that no encoding can hold
-        raise OSError(errno.EINVAL, str(error)) from error
-    return found[0][0], found[0][4]
-
-
-def listen(address: str) -> socket.socket:
-    """A bound socket; only loopback until members prove who they are by certificates."""
-    try:
-        family, target = resolve(address)
-        server = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    except OSError as error:
-        text = error.strerror or str(error)
-        raise ConfigError(f"raft.listen {address!r} is no address: {text}") from error
-    if not (str(target[0]).startswith("127.") or target[0] == "::1"):
-        server.close()
-        raise ConfigError(
-            f"raft.listen {address!r} is not a loopback address",
-            hint="without TLS the Raft listener binds only to loopback, for example 127.0.0.1:7101",
-        )
-    server.setblocking(False)
-    server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        server.bind(target)
-    except OSError as error:
-        server.close()
-        raise ConfigError(
-            f"raft.listen {address!r} cannot be bound: {error.strerror}",
-            hint="another process uses it; see: ss -ltnp",
-        ) from error
-    return server

@@ -7,6 +7,7 @@ contains the other the data forked, and nothing is exchanged (docs/recovery.md).
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,7 +16,7 @@ from typing import Any, Final
 
 from ..config.model import split_address
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2  # 2: both ends prove that they have the secrets key
 _NEWER: Final = ("confirmed", "contested")  # who does not say it may be of an older release
 _RESTORE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
@@ -152,8 +153,12 @@ def _refusal(mine: Hello, theirs: Hello) -> str:
         return "two live processes have one member id: a data folder was copied"
     if mine.cluster_id and theirs.cluster_id and mine.cluster_id != theirs.cluster_id:
         return f"its cluster id is {theirs.cluster_id[:8]}, ours {mine.cluster_id[:8]}"
-    # A node that wants to join with another key is told so by presence.py, which stops it.
-    wants_to_join = not mine.cluster_id and theirs.cluster_id
-    if theirs.key_id != mine.key_id and not wants_to_join:
+    if theirs.key_id != mine.key_id:
         return f"its secrets key is {theirs.key_id}, ours {mine.key_id}"
     return ""
+
+
+def frame_tag(cluster_id: str, lineage: Lineage) -> bytes:
+    """Eight bytes that stand for a cluster and the head of its lineage."""
+    number, restore_id = lineage[-1]
+    return hashlib.sha256(f"{cluster_id} {number} {restore_id}".encode()).digest()[:8]

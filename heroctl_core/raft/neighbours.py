@@ -6,6 +6,7 @@ Used by the engine's thread only. What follows from it is decided in raft/presen
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -19,6 +20,8 @@ from .presence import Met
 
 _KEPT_S: Final = 60.0  # what a node said is forgotten after this, unless it is connected
 _KEPT: Final = 256  # nodes that are remembered at most, and refusals
+_REFUSAL_S: Final = 600.0  # a refusal is told for this long after it was repeated
+_LOG_S: Final = 10.0  # between two lines about one who is refused for changing reasons
 _ITSELF: Final = "itself"
 # A copied folder that was restored elsewhere has the same member id and another restore id.
 _Who = tuple[str, str]
@@ -40,6 +43,15 @@ class RaftSettings:
     election_timeout_s: float = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    """Why somebody was refused, when that was and when it was logged last (monotonic seconds)."""
+
+    reason: str
+    at_s: float
+    logged_s: float
+
+
 class Neighbours:
     """The other nodes, as seen since the present generation was opened."""
 
@@ -47,7 +59,7 @@ class Neighbours:
         self._met: dict[_Who, tuple[Hello, Relation, float]] = {}
         self._lives = Lives()
         self._questions: set[str] = set()
-        self._refusals: dict[str, str] = {}
+        self._refusals: dict[str, _Refusal] = {}
 
     def ask(self, addresses: set[str]) -> None:
         """Everything begins again: these have not answered yet."""
@@ -72,7 +84,8 @@ class Neighbours:
     @property
     def warnings(self) -> list[str]:
         """Who was refused and why, for the operator."""
-        return [f"{what} was refused: {why}" for what, why in sorted(self._refusals.items())]
+        refusals = sorted(self._refusals.items())
+        return [f"{what} was refused: {refusal.reason}" for what, refusal in refusals]
 
     def met(
         self, address: str | None, theirs: Hello, judgement: Judgement, now_s: float
@@ -86,7 +99,7 @@ class Neighbours:
             judgement = self._lives.judge(who, theirs.boot_nonce, judgement, now_s)
         if judgement.reason:
             if judgement.reason != _ITSELF:
-                self.refused(theirs.name, judgement.reason)
+                self.refused(theirs.name, judgement.reason, now_s)
         else:
             self._refusals.pop(theirs.name, None)
         if judgement.relation is not Relation.REFUSED:
@@ -100,13 +113,16 @@ class Neighbours:
         if refused:
             self._questions.discard(address)
 
-    def refused(self, what: str, reason: str) -> None:
-        """Keeps a refusal, and logs it the first time."""
-        if self._refusals.get(what) == reason:
-            return
-        if what in self._refusals or len(self._refusals) < _KEPT:
-            self._refusals[what] = reason
-        log.error("refused %s: %s", what, reason)
+    def refused(self, what: str, reason: str, now_s: float) -> None:
+        """Keeps a refusal, and logs it the first time; whoever knocks without end fills no log."""
+        old = self._refusals.pop(what, None)
+        logged_s = old.logged_s if old is not None else -math.inf
+        if old is None or (old.reason != reason and now_s - logged_s >= _LOG_S):
+            log.error("refused %s: %s", what, reason)
+            logged_s = now_s
+        self._refusals[what] = _Refusal(reason, now_s, logged_s)
+        if len(self._refusals) > _KEPT:
+            self._refusals.pop(next(iter(self._refusals)))
 
     def seen(self, now_s: float) -> tuple[Met, ...]:
         """What each node last said, with its age."""
@@ -117,6 +133,9 @@ class Neighbours:
         for who, (_, _, at_s) in list(self._met.items()):
             if now_s - at_s > _KEPT_S and who[0] not in connected:
                 del self._met[who]
+        for what, refusal in list(self._refusals.items()):
+            if now_s - refusal.at_s > _REFUSAL_S:
+                del self._refusals[what]
 
     def of(self, relation: Relation) -> list[Hello]:
         """What nodes of one relation last said."""

@@ -43,7 +43,6 @@ class Do(Enum):
     TAKE_PART = "take_part"  # there is nothing to stand aside for any more
     LEAVE = "leave"  # put the old generation away and join `of`
     CONTEST = "contest"  # `of` is of a live parent, or of a fork
-    WRONG_KEY = "wrong_key"  # the cluster that we want to join has another key
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ def _fresh(situation: Situation, *relations: Relation, within_s: float = FRESH_S
 
 
 def _decide_empty(situation: Situation) -> Step:
-    mine, left = situation.mine, situation.left
+    left = situation.left
     hosts = [h for h in _fresh(situation, Relation.HOST) if not h.suspended]
     if left is not None:
         hosts = [h for h in hosts if left.allows(h)]
@@ -151,8 +150,7 @@ def _decide_empty(situation: Situation) -> Step:
         newest = max(hosts, key=lambda h: len(h.lineage))
         # Of two that do not continue each other neither is joined: an operator decides (rule 7).
         if all(contains(newest.lineage, h.lineage) for h in hosts):
-            wrong_key = newest.key_id != mine.key_id
-            return Step(Do.WRONG_KEY if wrong_key else Do.ADOPT, newest)
+            return Step(Do.ADOPT, newest)
         return WAIT
     return Step(Do.FOUND) if _may_found(situation) else WAIT
 

@@ -28,7 +28,9 @@ from ..state.machine import StateMachine
 from ..state.outcome import Outcome
 from . import generation
 from .calls import Calls
+from .credentials import Trust
 from .folder import DataFolder
+from .greeting import Greeting
 from .handshake import Hello, Judgement, Relation
 from .header import Header
 from .neighbours import RaftSettings
@@ -49,12 +51,14 @@ log = logging.getLogger("heroctl.raft")
 class Runtime:
     """One node, running. Methods may be called from any thread unless they say otherwise."""
 
-    def __init__(self, folder: DataFolder, settings: RaftSettings, clock: Clock) -> None:
+    def __init__(
+        self, folder: DataFolder, settings: RaftSettings, clock: Clock, trust: Trust
+    ) -> None:
         """Opens log and dump; NodeFault, Damaged and the like when they cannot be used."""
         self._folder = folder
         self._settings = settings
         self._clock = clock
-        self._transport = Transport(settings.listen, self, clock)
+        self._transport = Transport(settings.listen, self, clock, trust)
         self._address = settings.advertise or self._transport.address
         self._standing = Standing(self, folder, settings, self._address)
         self._rng = random.Random(os.urandom(16))
@@ -325,7 +329,10 @@ class Runtime:
         return self._node.receive(member_id, frame) if self._node is not None else None
 
     def refused(self, what: str, reason: str) -> None:
-        self._standing.neighbours.refused(what, reason)
+        self._standing.neighbours.refused(what, reason, self._clock.monotonic_s())
+
+    def met_other_key(self, theirs: Greeting) -> None:
+        self._standing.met_other_key(theirs)
 
     # -- for status.observe
 

@@ -15,6 +15,7 @@ from typing import Final, Protocol
 from ..errors import WrongKey
 from . import fence, presence
 from .folder import DataFolder
+from .greeting import Greeting
 from .handshake import Hello, Judgement, Relation
 from .header import header_from
 from .membership import EMPTY
@@ -104,6 +105,18 @@ class Standing:
         if ours and theirs.confirmed and not self.confirmed:
             fence.confirm(self.folder, f"node {theirs.name} said so")
         return judgement
+
+    def met_other_key(self, theirs: Greeting) -> None:
+        """A node that we asked has another secrets key. WrongKey when it could have let us join:
+        with this key we never can. It could not prove anything, but an empty node has nothing to
+        lose, and only whom its own configuration names can say so."""
+        seen = self.neighbours.of(Relation.HOST)
+        if self.folder.header is None and theirs.has_cluster and not seen:
+            raise WrongKey(
+                f"cluster {theirs.cluster_name} uses the secrets key {theirs.key_id}, "
+                f"this node has {self.settings.key_id}",
+                hint="give this node the cluster's key file (secrets.key_file)",
+            )
 
     def addresses(self) -> set[str]:
         """Everybody to keep a connection to."""
@@ -199,8 +212,6 @@ class Standing:
             self.folder.adopt(of.header)
             log.info("joining cluster %s through %s", of.cluster_name, of.name)
             self.host.reopen()
-        elif step.do is Do.WRONG_KEY and of is not None:
-            self._refuse_key(of)
         elif step.do is Do.VOTE and node is not None:
             self._vote(node)
         elif step.do is Do.SUSPEND and node is not None and of is not None:
@@ -213,13 +224,6 @@ class Standing:
             self.leave(node, of)
         elif step.do is Do.CONTEST and node is not None and of is not None:
             self._contest(node, of)
-
-    def _refuse_key(self, of: Hello) -> None:
-        raise WrongKey(
-            f"cluster {of.cluster_name} uses the secrets key {of.key_id}, "
-            f"this node has {self.settings.key_id}",
-            hint="give this node the cluster's key file (secrets.key_file)",
-        )
 
     def _vote(self, node: RaftNode) -> None:
         if self.was_contested:

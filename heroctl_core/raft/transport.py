@@ -2,94 +2,74 @@
 
 Each node dials every other one and sends on the connection that it made; what it receives comes on
 connections that others made. The tag of a frame binds it to one lineage, so that nothing crosses a
-change of generation. A connection begins with a hello in both directions (raft/handshake.py);
-unless it makes both sides peers it ends right after, and the dialer tries again later, which is how
-nodes of different generations keep telling each other their state.
+change of generation. A connection begins with TLS where there are certificates, then both sides
+prove that they have the cluster's key and say hello (raft/greeting.py). Unless that makes them
+peers it ends right after, and the dialer tries again later, which is how nodes of different
+generations keep telling each other their state.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import select
 import socket
 import threading
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from .. import codec
 from ..clock import Clock
-from . import channel as channels
+from .addresses import Resolver
 from .channel import Channel, Stream
-from .handshake import Hello, Judgement, Lineage, Relation, hello_from, judge
+from .credentials import Trust
+from .dials import Dial, Dials
+from .door import Door
+from .greeting import NONCE_BYTES, Introduction
+from .handshake import Hello, Relation, frame_tag, judge
 from .header import check_hello
+from .listener import Listener
+from .tls_stream import TlsStream
 
 _HANDSHAKE_S: Final = 5.0
-_RETRY_S: Final = (0.05, 0.1, 0.2, 0.4, 0.5)
-_PARKED_S: Final = 30.0  # until an address is tried again that leads to where we are already
 _STRANGERS: Final = 128  # connections that have not said who they are
-_ACCEPT_PAUSE_S: Final = 1.0  # when the system has no descriptor left
-
-
-class Listener(Protocol):
-    """Who is told what happens on the network; called from `poll`."""
-
-    def my_hello(self) -> Hello: ...
-    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> Judgement:
-        """Another node said hello, on a connection to `address` or, None, one that it opened. What
-        it is to us: `judgement`, or a refusal."""
-        ...
-
-    def unreachable(self, address: str, *, refused: bool) -> None: ...
-    def opened(self, member_id: str) -> None: ...
-    def closed(self, member_id: str) -> None: ...
-    def peer_gone(self, member_id: str) -> None: ...
-    def received(self, member_id: str, frame: list[Any]) -> str | None: ...
-    def refused(self, what: str, reason: str) -> None: ...
-
-
-@dataclass(slots=True)
-class _Dial:
-    """An address that we try to keep a connection to."""
-
-    next_s: float = 0.0
-    tries: int = 0
-    channel: Channel | None = None
-    parked_at: str | None = None  # the member that another address reached first
+_STRANGERS_A_POLL: Final = 8  # served at once: their handshakes take time that members need
+_BULK: Final = frozenset({"inst"})  # frames that let the others go first
 
 
 class Transport:
     """The connections. `address` is where the listener really is."""
 
-    def __init__(self, listen: str | None, listener: Listener, clock: Clock) -> None:
+    def __init__(
+        self,
+        listen: str | None,
+        listener: Listener,
+        clock: Clock,
+        trust: Trust,
+    ) -> None:
         """Binds at once; ConfigError when the address cannot be had. None: nobody can connect."""
-        self._server = channels.listen(listen) if listen is not None else None
-        self.address = ""
-        if listen is not None and self._server is not None:
-            self.address = f"{listen.rpartition(':')[0]}:{self._server.getsockname()[1]}"
+        self._trust = trust
         self._listener = listener
         self._clock = clock
         self._epoll = select.epoll()
+        self._door: Door | None = None
+        if listen is not None:
+            self._door = Door(listen, self._epoll, anywhere=trust.credentials is not None)
+        self.address = self._door.address if self._door is not None else ""
+        self._resolver = Resolver(self.wake)
         self._channels: dict[int, Channel] = {}
         self._out: dict[str, Channel] = {}
-        self._dials: dict[str, _Dial] = {}
+        self._dials = Dials()
         self._unflushed: set[Channel] = set()
         self.cut_off = 0  # connections that ended because the peer sent rubbish
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self._signalled = False
         self._epoll.register(self._wake_fd, select.EPOLLIN)
-        self._open_door = False
-        self._accepting = False
-        self._accept_at_s = 0.0
 
     def accept_connections(self) -> None:
         """Opens the door; before, the log must have been taken in (row 12)."""
-        if self._server is not None and not self._open_door:
-            self._server.listen(64)
-            self._open_door = True
-            self._go_on_accepting()
+        if self._door is not None:
+            self._door.open()
 
     def wake(self) -> None:
         """Ends a `poll` that waits; from any thread, cheap when it was woken already, and nothing
@@ -103,18 +83,14 @@ class Transport:
 
     def dial(self, addresses: set[str]) -> None:
         """The addresses to keep connections to, from now on."""
-        for address in addresses - self._dials.keys():
-            self._dials[address] = _Dial()
-        for address in self._dials.keys() - addresses:
-            channel = self._dials.pop(address).channel
-            if channel is not None:
-                self._close(channel)
+        for channel in self._dials.want(addresses):
+            self._close(channel)
 
     def send(self, member_id: str, frame: list[object]) -> None:
         """Queues a frame; dropped when there is no connection, as a network would."""
         channel = self._out.get(member_id)
         if channel is not None:
-            self._queue(channel, codec.pack_frame(frame))
+            self._queue(channel, frame)
 
     def flush(self) -> None:
         """Lets queued bytes go as far as the sockets take them."""
@@ -124,30 +100,33 @@ class Transport:
     def poll(self, timeout_s: float) -> None:
         """Waits for the network or a wake-up, then delivers what came."""
         now = self._clock.monotonic_s()
-        self._redial(now)
-        if self._open_door and not self._accepting and self._accept_at_s <= now:
-            self._go_on_accepting()
-        for fd, event in self._epoll.poll(min(timeout_s, self._until_redial_s(now))):
+        for address, dial in self._dials.due(now):
+            self._connect(address, dial, now)
+        if self._door is not None:
+            self._door.look(now)
+        strangers = 0
+        for fd, event in self._epoll.poll(min(timeout_s, self._dials.wait_s(now))):
             if fd == self._wake_fd:
                 self._woken()
-            elif self._server is not None and fd == self._server.fileno():
-                self._accept(self._server)
+            elif self._door is not None and fd == self._door.fileno():
+                self._accept(self._door)
             elif (channel := self._channels.get(fd)) is not None:
-                self._serve(channel, event)
+                strangers += channel.is_stranger
+                if not channel.is_stranger or strangers <= _STRANGERS_A_POLL:
+                    self._serve(channel, event)
         self._drop_silent()
 
     def close_all(self) -> None:
         """Ends every connection and drops what is queued: the generation or the state changed."""
         for channel in list(self._channels.values()):
             self._close(channel)
-        for dial in self._dials.values():
-            dial.next_s, dial.tries = 0.0, 0
+        self._dials.all_due()
 
     def close(self) -> None:
         """Ends everything; a second call does nothing."""
         self.close_all()
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
         with self._wake_lock:
             if self._wake_fd >= 0:
                 self._epoll.close()
@@ -158,8 +137,8 @@ class Transport:
         """In a fork: closes the copies of the descriptors, which the parent goes on using."""
         for channel in self._channels.values():
             channel.stream.close()
-        if self._server is not None:
-            self._server.close()
+        if self._door is not None:
+            self._door.close()
         self._epoll.close()
         os.close(self._wake_fd)
         self._wake_fd = -1
@@ -174,54 +153,40 @@ class Transport:
 
     # -- dialing and accepting
 
-    def _redial(self, now: float) -> None:
-        for address, dial in list(self._dials.items()):
-            if dial.channel is None and dial.next_s <= now:
-                self._connect(address, dial, now)
-
-    def _until_redial_s(self, now: float) -> float:
-        waits = [d.next_s - now for d in self._dials.values() if d.channel is None]
-        return max(0.001, min(waits, default=60.0))
-
-    def _connect(self, address: str, dial: _Dial, now: float) -> None:
-        dial.next_s = now + _RETRY_S[min(dial.tries, len(_RETRY_S) - 1)]
-        dial.tries += 1
-        dial.parked_at = None
+    def _connect(self, address: str, dial: Dial, now: float) -> None:
         try:
-            stream, problem = channels.dial(address)
+            targets = self._resolver.look_up(address)
+            dial.resolving = targets is None
+            if targets is None:
+                return
+            family, target = targets[dial.try_again(now) % len(targets)]
+            stream = Stream(socket.socket(family, socket.SOCK_STREAM | socket.SOCK_CLOEXEC))
         except OSError:
+            dial.resolving = False
+            dial.try_again(now)
             self._listener.unreachable(address, refused=False)
             return
-        if problem:
+        problem = stream.connect(target)
+        if problem not in (0, errno.EINPROGRESS):
             stream.close()
             self._listener.unreachable(address, refused=problem == errno.ECONNREFUSED)
             return
-        channel = Channel(stream, address, now, connecting=True, wants_write=True)
+        channel = Channel(stream, address, now, address, connecting=True, wants_write=True)
         dial.channel = channel
         self._channels[stream.fileno()] = channel
         self._epoll.register(stream.fileno(), select.EPOLLIN | select.EPOLLOUT)
 
-    def _accept(self, server: socket.socket) -> None:
-        while True:
-            try:
-                sock, _ = server.accept()
-            except (BlockingIOError, ConnectionAbortedError):
+    def _accept(self, door: Door) -> None:
+        now = self._clock.monotonic_s()
+        for _ in range(_STRANGERS_A_POLL):
+            if (accepted := door.accept(now)) is None:
                 return
-            except OSError:
-                # No descriptor or memory left: what is open goes on, the others wait.
-                self._epoll.unregister(server.fileno())
-                self._accepting = False
-                self._accept_at_s = self._clock.monotonic_s() + _ACCEPT_PAUSE_S
-                return
+            sock, host = accepted
             self._make_room()
-            channel = Channel(Stream(sock), None, self._clock.monotonic_s())
+            channel = Channel(Stream(sock), None, now, f"a peer at {host}")
             self._channels[sock.fileno()] = channel
             self._epoll.register(sock.fileno(), select.EPOLLIN)
-
-    def _go_on_accepting(self) -> None:
-        assert self._server is not None
-        self._epoll.register(self._server.fileno(), select.EPOLLIN)
-        self._accepting = True
+            self._begin_tls(channel)
 
     def _make_room(self) -> None:
         """The stranger that waited longest goes when there are too many."""
@@ -246,55 +211,100 @@ class Transport:
                 self._close(channel)
                 return
             channel.connecting = False
-            self._say_hello(channel)
+            self._begin_tls(channel)
+        if channel.introduction is None and channel.is_open and not channel.connecting:
+            self._secure(channel)
+        if channel.introduction is None or not channel.is_open:
+            return
         if event & select.EPOLLOUT:
             self._flush(channel)
         if event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and channel.is_open:
             self._receive(channel)
+            self._flush(channel)
 
-    def _say_hello(self, channel: Channel) -> None:
-        self._queue(channel, codec.pack_frame(["hello", self._listener.my_hello().to_value()]))
+    def _begin_tls(self, channel: Channel) -> None:
+        if self._trust.credentials is None:
+            return
+        contexts, server_side = self._trust.credentials.contexts, channel.address is None
+        context = contexts.server if server_side else contexts.client
+        fd = channel.stream.fileno()
+        try:
+            channel.stream = TlsStream(channel.stream, context, server_side=server_side)
+        except OSError:  # it has hung up already; the socket is closed
+            self._forget(channel, fd)
+
+    def _secure(self, channel: Channel) -> None:
+        """Goes on with the TLS handshake; when it is done both sides introduce themselves."""
+        try:
+            awaited = channel.stream.secure()
+        except ValueError as error:
+            self._cut_off(channel, str(error))
+            return
+        except OSError:
+            self._close(channel)
+            return
+        if awaited:
+            channel.wants_write = bool(awaited & select.EPOLLOUT)
+            self._epoll.modify(channel.stream.fileno(), select.EPOLLIN | awaited)
+            return
+        channel.introduction = Introduction(
+            self._listener.my_hello,
+            self._trust.key,
+            dialed=channel.address is not None,
+            certificate=channel.stream.certificate,
+            nonce=os.urandom(NONCE_BYTES),
+        )
+        if channel.address is not None:
+            self._queue(channel, channel.introduction.greet())
         self._flush(channel)
 
     def _receive(self, channel: Channel) -> None:
         """Takes every whole frame; whatever the other side sends, only its connection may end."""
-        if not channel.fill():
-            self._close(channel)
-            return
-        while channel.is_open and not channel.closing:
-            try:
+        try:
+            if not channel.fill():
+                self._close(channel)
+                return
+            if channel.closing:
+                channel.drop_input()
+            while channel.is_open and not channel.closing:
                 if (frame := channel.next_frame()) is None:
                     return
-                value = codec.unpack(frame[1])
-            except ValueError as error:
-                self._cut_off(channel, str(error))
-                return
-            if fault := self._take(channel, frame[0], value):
-                self._cut_off(channel, fault)
+                if fault := self._take(channel, frame[0], codec.unpack(frame[1])):
+                    self._cut_off(channel, fault)
+        except ValueError as error:
+            self._cut_off(channel, str(error))
 
     def _take(self, channel: Channel, tag: bytes, frame: object) -> str | None:
         """Takes one frame; the reason to cut the peer off, or None."""
         if not isinstance(frame, list) or not frame:
             return "a frame that is no list"
         if channel.member_id is None:
-            return self._take_hello(channel, frame)
+            self._introduce(channel, frame)
+            return None
         if channel.address is not None:
             return "frames on a connection that only sends"
         if tag != channel.tag:
             return "a frame of another lineage"
         return self._listener.received(channel.member_id, frame)
 
-    def _take_hello(self, channel: Channel, frame: list[Any]) -> str | None:
-        if frame[0] != "hello" or len(frame) != 2:
-            return "no hello"
-        try:
-            theirs = hello_from(frame[1])
-            check_hello(theirs)
-        except ValueError as error:
-            return str(error)
+    def _introduce(self, channel: Channel, frame: list[Any]) -> None:
+        """Takes a frame of one that is no peer yet; ValueError when it must be cut off."""
+        assert channel.introduction is not None
         mine = self._listener.my_hello()
-        if channel.address is None:
-            self._say_hello(channel)
+        taken = channel.introduction.take(frame)
+        for reply in taken.replies:
+            self._queue(channel, reply)
+        if taken.refusal:
+            if taken.other_key is not None and channel.address is not None:
+                self._listener.met_other_key(taken.other_key)
+            self._listener.refused(channel.introduction.name or channel.where, taken.refusal)
+            channel.closing = True  # our reason must still leave
+        elif taken.hello is not None:
+            self._meet(channel, mine, taken.hello)
+
+    def _meet(self, channel: Channel, mine: Hello, theirs: Hello) -> None:
+        """Both have proved that they have the key: what they are to each other."""
+        check_hello(theirs)
         judged = judge(mine, theirs)
         judgement = self._listener.met(channel.address, theirs, judged)
         if judged.relation is Relation.PEER:
@@ -304,12 +314,10 @@ class Transport:
             self._become_peers(channel, theirs)
         elif channel.address is None:
             channel.closing = True  # our hello must still leave
-            self._flush(channel)
         elif theirs.boot_nonce == mine.boot_nonce:
             self._park(channel, theirs.member_id)
         else:
             self._close(channel)
-        return None
 
     def _end_other_lives(self, theirs: Hello, nonce: str | None) -> None:
         """Hangs up on every process of that peer but the one with this nonce."""
@@ -329,28 +337,27 @@ class Transport:
         if channel.address is None:
             return
         self._out[theirs.member_id] = channel
-        if dial := self._dials.get(channel.address):
-            dial.tries = 0
+        self._dials.reached(channel)
         self._listener.opened(theirs.member_id)
 
     def _park(self, channel: Channel, member_id: str) -> None:
         """Hangs up on a second address of a process that we reach already, or of this one."""
-        if dial := self._dials.get(channel.address or ""):
-            dial.next_s = self._clock.monotonic_s() + _PARKED_S
-            dial.parked_at = member_id
+        self._dials.park(channel, member_id, self._clock.monotonic_s())
         self._close(channel)
 
-    def _queue(self, channel: Channel, body: bytes) -> None:
+    def _queue(self, channel: Channel, frame: list[object]) -> None:
         self._unflushed.add(channel)
-        if not channel.queue(body):
+        if not channel.queue(codec.pack_frame(frame), bulk=frame[0] in _BULK):
             self._close(channel)
 
     def _flush(self, channel: Channel) -> None:
         self._unflushed.discard(channel)
         if channel.connecting or not channel.is_open:
             return
-        if not channel.flush() or (channel.closing and not channel.has_output):
+        if not channel.flush():
             self._close(channel)
+        elif channel.closing and not channel.has_output:
+            channel.stream.end()  # the other end hangs up when it has read it all
         elif channel.has_output != channel.wants_write:
             channel.wants_write = channel.has_output
             interest = select.EPOLLIN | (select.EPOLLOUT if channel.wants_write else 0)
@@ -358,33 +365,28 @@ class Transport:
 
     def _cut_off(self, channel: Channel, reason: str) -> None:
         self.cut_off += 1
-        self._listener.refused(channel.member_id or channel.address or "a peer", reason)
+        self._listener.refused(channel.member_id or channel.where, reason)
         self._close(channel)
 
     def _close(self, channel: Channel) -> None:
         if not channel.is_open:
             return
         fd = channel.stream.fileno()
-        self._channels.pop(fd, None)
         self._epoll.unregister(fd)
         channel.stream.close()
+        self._forget(channel, fd)
+
+    def _forget(self, channel: Channel, fd: int) -> None:
+        """Drops what belongs to a connection whose socket is closed."""
+        self._channels.pop(fd, None)
         self._unflushed.discard(channel)
         member_id = channel.member_id
         if channel.address is None:
             if member_id is not None:
                 self._listener.peer_gone(member_id)
             return
-        if (dial := self._dials.get(channel.address)) and dial.channel is channel:
-            dial.channel = None
+        self._dials.closed(channel)
         if member_id is not None and self._out.get(member_id) is channel:
             del self._out[member_id]
-            for other in self._dials.values():
-                if other.parked_at == member_id:
-                    other.next_s = 0.0  # perhaps the way that still works
+            self._dials.lost(member_id)
             self._listener.closed(member_id)
-
-
-def frame_tag(cluster_id: str, lineage: Lineage) -> bytes:
-    """Eight bytes that stand for a cluster and the head of its lineage."""
-    number, restore_id = lineage[-1]
-    return hashlib.sha256(f"{cluster_id} {number} {restore_id}".encode()).digest()[:8]

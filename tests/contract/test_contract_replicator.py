@@ -14,6 +14,7 @@ import pytest
 
 from heroctl_core.clock import SystemClock
 from heroctl_core.errors import HeroctlError
+from heroctl_core.raft.credentials import Trust
 from heroctl_core.raft.folder import DataFolder
 from heroctl_core.raft.port import Mode, Replicator
 from heroctl_core.raft.runtime import RaftSettings, Runtime
@@ -31,7 +32,8 @@ def in_memory(_folder: Path) -> Replicator:
 def engine(folder: Path) -> Replicator:
     """The real one: disk, thread and pysyncobj."""
     data = DataFolder.open(folder / "data", node_name="node-1", cluster_name="test")
-    runtime = Runtime(data, RaftSettings("node-1", "test", "key", expect=1), SystemClock())
+    settings = RaftSettings("node-1", "test", "key", expect=1)
+    runtime = Runtime(data, settings, SystemClock(), Trust(b"key"))
     runtime.start()
     return runtime
 

@@ -104,7 +104,7 @@ def test_a_node_of_the_release_before_says_less() -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"protocol": 2},
+        {"protocol": 99},
         {"lineage": [[1]]},
         {"lineage": 5},
         {"left": [["m"]]},

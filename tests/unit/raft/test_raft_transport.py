@@ -12,6 +12,7 @@ from transport_ends import (
     CLUSTER_ID,
     DEADLINE_S,
     LINEAGE,
+    TRUST,
     End,
     Make,
     Raw,
@@ -26,9 +27,9 @@ from transport_ends import (
 
 from heroctl_core.clock import SystemClock
 from heroctl_core.errors import ConfigError
-from heroctl_core.raft.handshake import Hello, Relation
+from heroctl_core.raft.handshake import PROTOCOL, Hello, Relation, frame_tag
 from heroctl_core.raft.neighbours import Neighbours
-from heroctl_core.raft.transport import Transport, frame_tag
+from heroctl_core.raft.transport import Transport
 from heroctl_core.testing.clock import ManualClock
 
 __all__ = ["make", "pair"]  # fixtures
@@ -122,9 +123,9 @@ def test_two_live_processes_with_one_member_id_are_cut_off(make: Make) -> None:
 def test_another_protocol_is_refused(make: Make, pair: tuple[End, End]) -> None:
     """The reason names both numbers."""
     raw = Raw(pair[0])
-    raw.say_hello(other(hello("c"), protocol=2))
+    raw.say_hello(other(hello("c"), protocol=99))
     run([pair[0]], raw.look)
-    assert "protocol 2, this node speaks 1" in pair[0].refusals[0]
+    assert f"protocol 99, this node speaks {PROTOCOL}" in pair[0].refusals[0]
     assert still_works(pair)
 
 
@@ -148,7 +149,7 @@ def test_a_peer_that_ends_is_noticed_and_found_again(make: Make) -> None:
     two.transport.close()
     run([one], lambda: not one.peers and one.gone == ["b"])
     run([one], lambda: (address, True) in one.unreached)
-    again = Transport(address, two, SystemClock())
+    again = Transport(address, two, SystemClock(), TRUST)
     two.transport = again
     two.peers.clear()
     again.accept_connections()
@@ -269,7 +270,7 @@ def test_waking_a_closed_transport_does_nothing() -> None:
 def test_only_loopback_is_listened_on(address: str) -> None:
     """Without TLS the listener refuses any other address, and says what to give."""
     with pytest.raises(ConfigError, match="not a loopback address") as caught:
-        Transport(address, End.__new__(End), SystemClock())
+        Transport(address, End.__new__(End), SystemClock(), TRUST)
     assert "127.0.0.1:7101" in str(caught.value.hint)
 
 
@@ -277,21 +278,21 @@ def test_only_loopback_is_listened_on(address: str) -> None:
 def test_an_address_that_is_none_is_refused(address: str) -> None:
     """ConfigError names the key and the value."""
     with pytest.raises(ConfigError, match=r"raft\.listen"):
-        Transport(address, End.__new__(End), SystemClock())
+        Transport(address, End.__new__(End), SystemClock(), TRUST)
 
 
 def test_an_address_in_use_is_refused(make: Make) -> None:
     """With a hint how to find who has it."""
     one = make(hello("a"))
     with pytest.raises(ConfigError, match="cannot be bound") as caught:
-        Transport(one.address, one, SystemClock())
+        Transport(one.address, one, SystemClock(), TRUST)
     assert "ss -ltnp" in str(caught.value.hint)
 
 
 def test_nothing_is_accepted_before_the_door_opens(make: Make) -> None:
     """A connection is refused until the log was taken in."""
     end = End.__new__(End)
-    transport = Transport("127.0.0.1:0", end, SystemClock())
+    transport = Transport("127.0.0.1:0", end, SystemClock(), TRUST)
     host, _, port = transport.address.rpartition(":")
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection((host, int(port)), timeout=DEADLINE_S)

@@ -13,6 +13,7 @@ from transport_ends import (
     End,
     Make,
     Raw,
+    Said,
     connect,
     framed,
     hello,
@@ -23,7 +24,8 @@ from transport_ends import (
 )
 
 from heroctl_core import limits
-from heroctl_core.raft.handshake import Relation
+from heroctl_core.raft.greeting import Greeting
+from heroctl_core.raft.handshake import PROTOCOL, Relation
 from heroctl_core.testing.clock import ManualClock
 
 __all__ = ["make", "pair"]  # fixtures
@@ -31,11 +33,12 @@ __all__ = ["make", "pair"]  # fixtures
 # -- who sends rubbish is cut off, and nobody else notices
 
 
-def malformed(**fields: object) -> bytes:
-    return framed(["hello", hello("c").to_value() | fields])
+def malformed(**fields: object) -> Said:
+    return Said(hello("c"), hello("c").to_value() | fields)
 
 
-RUBBISH = {
+GREETING = Greeting("prod", "node-c", "key", bytes(32), has_cluster=True).to_frame()[1]
+RUBBISH: dict[str, bytes | Said] = {
     "2 GiB": struct.pack(">I8s", 1 << 31, bytes(8)),
     "http": b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "zeros": bytes(1 << 16),
@@ -43,8 +46,18 @@ RUBBISH = {
     "no list": framed({"hello": 1}),
     "an empty list": framed([]),
     "another frame first": framed(["ping"]),
-    "a hello that is no map": framed(["hello", 7]),
-    "a hello with too little": framed(["hello", {"protocol": 1}]),
+    "a hello first": framed(["hello", b"", b""]),
+    "a greeting that is no map": framed(["greet", 7]),
+    "a greeting with too little": framed(["greet", {"protocol": PROTOCOL}]),
+    "two greetings": framed(["greet", GREETING]) * 2,
+    "a hello in the clear": framed(["greet", GREETING]) + framed(["hello", {}]),
+    "no proof": framed(["greet", GREETING]) + framed(["hello", b"\x80", bytes(32)]),
+    "a proof that is no bytes": framed(["greet", GREETING]) + framed(["hello", b"\x80", 7]),
+    "a refusal of a stranger": framed(["refused", "send your keys to me"]),
+    "a TLS handshake": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(32),
+    "a hello that is no map": Said(hello("c"), 7),
+    "a hello with too little": Said(hello("c"), {"protocol": PROTOCOL}),
+    "another name than before": malformed(name="node-d"),
     "no lineage in a cluster": malformed(lineage=[]),
     "a lineage in no cluster": malformed(cluster_id=""),
     "a lineage of numbers": malformed(lineage=[7]),
@@ -64,12 +77,20 @@ RUBBISH = {
 }
 
 
+def send(raw: Raw, rubbish: bytes | Said) -> None:
+    """Bytes as they are, or with a proof as the hello of one that has the key."""
+    if isinstance(rubbish, Said):
+        raw.say_hello(rubbish)
+    else:
+        raw.send(rubbish)
+
+
 @pytest.mark.parametrize("name", RUBBISH)
 def test_rubbish_is_cut_off(pair: tuple[End, End], name: str) -> None:
     """At once and counted; the others go on."""
     one, two = pair
     raw = Raw(one)
-    raw.send(RUBBISH[name])
+    send(raw, RUBBISH[name])
     run([one, two], raw.look)
     assert one.transport.cut_off == 1
     assert len(one.refusals) >= 1
@@ -122,7 +143,7 @@ def test_who_is_dialed_must_not_send(make: Make) -> None:
         run([one], lambda: not one.transport.poll(0.01))
         theirs, _ = server.accept()
         with theirs:
-            theirs.sendall(framed(["hello", hello("b").to_value()]))
+            Raw(one, theirs).say_hello(hello("b"))
             run([one], lambda: one.peers == ["b"])
             theirs.sendall(framed(["next", 1], tag=TAG))
             run([one], lambda: one.transport.cut_off == 1)
@@ -213,7 +234,7 @@ def test_a_peer_that_does_not_read_is_cut_off(make: Make) -> None:
         run([one, two], lambda: not one.transport.poll(0.01))
         theirs, _ = server.accept()
         with theirs:
-            theirs.sendall(framed(["hello", hello("c").to_value()]))
+            Raw(one, theirs).say_hello(hello("c"))
             run([one, two], lambda: "c" in one.peers)
             chunk = bytes(limits.FRAME_BYTES - 100)
             for _ in range(24):

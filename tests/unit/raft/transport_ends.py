@@ -5,28 +5,32 @@ A test file that uses the fixtures imports them by name.
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from heroctl_core import codec
 from heroctl_core.clock import Clock, SystemClock
-from heroctl_core.raft.handshake import Hello, Judgement, Relation
+from heroctl_core.raft.credentials import Trust
+from heroctl_core.raft.greeting import NONCE_BYTES, Greeting, Introduction
+from heroctl_core.raft.handshake import Hello, Judgement, Relation, frame_tag
 from heroctl_core.raft.header import Header
 from heroctl_core.raft.membership import Configuration, MemberSpec
 from heroctl_core.raft.port import Generation
-from heroctl_core.raft.transport import Transport, frame_tag
+from heroctl_core.raft.transport import Transport
 from heroctl_core.testing.clock import ManualClock
 
 DEADLINE_S = 10.0
 CLUSTER_ID = "c" * 32
 LINEAGE = ((1, "first"),)
+TRUST = Trust(b"derived from the cluster's secrets key")
 
 
 def hello(
@@ -58,7 +62,14 @@ def hello(
 class End:
     """A transport and what it told its listener."""
 
-    def __init__(self, hello: Hello, clock: Clock | None = None) -> None:
+    def __init__(
+        self,
+        hello: Hello,
+        clock: Clock | None = None,
+        *,
+        trust: Trust = TRUST,
+        listen: str = "127.0.0.1:0",
+    ) -> None:
         self.hello = hello
         self.peers: list[str] = []  # whom we can send to
         self.gone: list[str] = []
@@ -68,7 +79,8 @@ class End:
         self.unreached: list[tuple[str, bool]] = []
         self.cut: str | None = None  # what `received` answers
         self.judge: Callable[[Hello, Judgement], Judgement] = lambda _, judgement: judgement
-        self.transport = Transport("127.0.0.1:0", self, clock or SystemClock())
+        self.other_keys: list[Greeting] = []
+        self.transport = Transport(listen, self, clock or SystemClock(), trust)
         self.transport.accept_connections()
 
     @property
@@ -104,6 +116,9 @@ class End:
     def refused(self, what: str, reason: str) -> None:
         self.refusals.append(reason)
 
+    def met_other_key(self, theirs: Greeting) -> None:
+        self.other_keys.append(theirs)
+
 
 def run(ends: list[End], condition: Callable[[], object], *, timeout_s: float = DEADLINE_S) -> None:
     """Polls all ends in turn until the condition holds."""
@@ -124,12 +139,28 @@ def connect(one: End, other: End) -> None:
     run([one, other], lambda: one.peers and other.peers)
 
 
+@dataclass(frozen=True)
+class Said:
+    """A hello that says `value` instead, with a valid proof."""
+
+    hello: Hello
+    value: object
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.hello, name)
+
+    def to_value(self) -> object:
+        return self.value
+
+
 class Raw:
     """A peer that sends exactly what the test says."""
 
-    def __init__(self, end: End) -> None:
+    def __init__(self, end: End, accepted: socket.socket | None = None) -> None:
+        self.end = end
+        self.dialed = accepted is None
         host, _, port = end.address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), timeout=DEADLINE_S)
+        self.socket = accepted or socket.create_connection((host, int(port)), timeout=DEADLINE_S)
         self.socket.setblocking(False)
         self.got = b""
         self.ended = False
@@ -137,8 +168,33 @@ class Raw:
     def send(self, data: bytes) -> None:
         self.socket.sendall(data)
 
-    def say_hello(self, said: Hello) -> None:
-        self.send(framed(["hello", said.to_value()]))
+    def say_hello(self, said: Hello | Said, key: bytes = TRUST.key) -> None:
+        """Introduces itself as far as its hello and proof."""
+        introduction = Introduction(
+            lambda: said,  # type: ignore[arg-type, return-value]
+            key,
+            dialed=self.dialed,
+            certificate=None,
+            nonce=os.urandom(NONCE_BYTES),
+        )
+        if self.dialed:
+            self.send(framed(introduction.greet()))
+        for count in (1,) if self.dialed else (1, 2):
+            run([self.end], lambda count=count: self.look() or len(self.frames()) >= count)
+            if len(self.frames()) >= count:
+                for reply in introduction.take(self.frames()[count - 1]).replies:
+                    self.send(framed(reply))
+
+    def frames(self) -> list[Any]:
+        """The whole frames that have come."""
+        found, at = [], 0
+        while len(self.got) >= at + 12:
+            length = struct.unpack_from(">I", self.got, at)[0]
+            if len(self.got) < at + 12 + length:
+                break
+            found.append(codec.unpack(self.got[at + 12 : at + 12 + length]))
+            at += 12 + length
+        return found
 
     def look(self) -> bool:
         """Takes in what came; whether the other side has closed."""
@@ -178,8 +234,8 @@ def make() -> Iterator[Make]:
     """Makes ends that are closed after the test."""
     with ExitStack() as stack:
 
-        def make_end(said: Hello, clock: ManualClock | None = None) -> End:
-            end = End(said, clock)
+        def make_end(said: Hello, clock: ManualClock | None = None, **more: Any) -> End:
+            end = End(said, clock, **more)
             stack.callback(end.transport.close)
             return end
 
