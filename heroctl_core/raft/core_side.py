@@ -56,6 +56,8 @@ class CoreSide:
                     outcome = machine.apply(command, stamp)
                     if waiting:
                         node.proposals.resolve(request_id_of(command), outcome)
+            elif data[0] == guard.CHECK:
+                node.divergence.applied(index)
             core.applied_index = index
             if node.clock.monotonic_s() > until:
                 break

@@ -22,6 +22,7 @@ Entry = tuple[bytes, int, int]  # (data, index, term): pysyncobj's order
 REGULAR: Final = 0
 NO_OP: Final = 1
 MEMBERSHIP: Final = 2
+CHECK: Final = 4  # compares states (raft/divergence.py); 3 is pysyncobj's code version
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ def malformed(message: AppendEntries) -> str | None:
             return f"entry {index} where {position} belongs"
         if not previous <= term <= message.term:
             return f"entry {index} has term {term} outside {previous}..{message.term}"
-        if not data or data[0] not in (REGULAR, NO_OP, MEMBERSHIP):
+        if not data or data[0] not in (REGULAR, NO_OP, MEMBERSHIP, CHECK):
             return f"entry {index} is of an unknown kind"
         if len(data) > limits.ENTRY_BYTES:
             return f"entry {index} has {len(data)} bytes, the limit is {limits.ENTRY_BYTES}"

@@ -267,6 +267,10 @@ def _held(node: RaftNode, sender: str, term: int, index: int) -> None:
         node.lost_below = max(node.lost_below, index)
 
 
+def _print(node: RaftNode, sender: str, index: int, prints: list[list[Any]]) -> None:
+    node.divergence.told(sender, index, tuple((kind, value) for kind, value in prints))
+
+
 def _ping(node: RaftNode, sender: str) -> None:
     node.send(sender, ["pong"])
 
@@ -298,6 +302,7 @@ _FRAMES: Final[dict[str, tuple[Callable[..., str | None], tuple[object, ...]]]] 
     "told": (_told, (int, bytes)),  # number, what leader_orders.encode gives
     "timeout": (_timeout_now, (int,)),  # term
     "held": (_held, (int, int)),  # term, index
+    "print": (_print, (int, [(str, bytes)])),  # index, (kind, fingerprint) of each
     "ping": (_ping, ()),
     "pong": (_pong, ()),
 }

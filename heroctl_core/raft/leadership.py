@@ -35,6 +35,7 @@ class Leadership:
         """The node just became leader."""
         self._led_term = self._node.core.term
         self._stamped = None
+        self._node.divergence.begin()
 
     def forget_told(self) -> None:
         """Nobody has heard a commit index from this leader yet."""
@@ -83,6 +84,8 @@ class Leadership:
             if self.shows_commits():
                 node.freshness.led(now)
             self._change_membership()
+            if self.may_append():
+                node.divergence.lead(now)
 
     def _tells_commit(self, now: float) -> bool:
         """Whether followers shall hear the commit index in a message of its own: they apply, and

@@ -27,6 +27,7 @@ from . import following, guard, inbound, roster
 from .changes import Changes
 from .compaction import Compaction
 from .core_side import CoreSide
+from .divergence import Divergence
 from .elections import Elections
 from .engine import LEADER, RaftCore
 from .freshness import Freshness
@@ -108,6 +109,7 @@ class RaftNode:
         self.receiver = Receiver(dumps)
         self.leadership = Leadership(self)
         self.changes = Changes(self)
+        self.divergence = Divergence(self)
         self.compaction = Compaction(self, dumps, kept_entries)
         self.configurations = ConfigurationLog(applied, configuration)
         for data, index, _ in log.entries:
@@ -152,9 +154,11 @@ class RaftNode:
         return self.configuration.is_quorum(heard | {self.member_id})
 
     @property
-    def dump_error(self) -> str | None:
-        """Why the log cannot be compacted at the moment, or None."""
-        return self.compaction.dumps.write_error
+    def warnings(self) -> list[str]:
+        """What an operator has to know."""
+        problem, split = self.compaction.dumps.write_error, self.divergence.warning
+        found = [f"the log cannot be compacted: {problem}"] if problem else []
+        return [*found, split] if split else found
 
     def members(self) -> tuple[Member, ...]:
         """The members of the newest configuration, as this node sees them."""
@@ -294,6 +298,7 @@ class RaftNode:
             self.proposals.expire()
             self.reads.expire()
             self.orders.expire()
+            self.divergence.work()
             if self.has_quorum():
                 self.last_quorum_s = now
             else:

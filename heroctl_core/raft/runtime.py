@@ -364,8 +364,7 @@ class Runtime:
     @property
     def warnings(self) -> tuple[str, ...]:
         own = [str(self._fault)] if self._fault else []
-        if self._node is not None and (problem := self._node.dump_error):
-            own.append(f"the log cannot be compacted: {problem}")
+        own += self._node.warnings if self._node is not None else []
         return (*own, *self._standing.warnings)
 
 

@@ -161,6 +161,11 @@ class StateMachine:
         """The sum modulo 2^256 of sha256 over kind, key and row."""
         return self._rows.tables[kind].fingerprint
 
+    def fingerprints(self) -> dict[str, int]:
+        """The fingerprint of every kind that has rows."""
+        tables = self._rows.tables
+        return {kind: table.fingerprint for kind, table in tables.items() if table.count}
+
     def view(self) -> View:
         """Everything as it is now, in some microseconds; called by the thread that applies."""
         rows = self._rows
