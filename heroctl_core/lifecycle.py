@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .clock import Clock
 from .config.model import Config
+from .crypto.keys import BackupKey
 from .errors import NodeFault, RecoveryError
 from .node_keys import NodeKeys, proof_key, read_credentials
-from .crypto.keys import BackupKey
 from .raft.port import Mode
 
 if TYPE_CHECKING:
@@ -150,11 +150,6 @@ def probe_peers(
     from .raft.probe import Asker, probe
     from .recovery.facts import Peer
 
-    return [
-        Peer(address, hello.name, hello.cluster_id, hello.has_quorum, hello.lineage)
-        for address, hello in probe(addresses, asker)
-        if hello.cluster_id
-    ]
     if not addresses:
         return []
     asker = Asker(
@@ -163,3 +158,8 @@ def probe_peers(
         {key.key_id: proof_key(key) for key in keys},
         read_credentials(config, clock) if config is not None else None,
     )
+    return [
+        Peer(address, hello.name, hello.cluster_id, hello.has_quorum, hello.lineage)
+        for address, hello in probe(addresses, asker)
+        if hello.cluster_id
+    ]
