@@ -16,7 +16,7 @@ from heroctl_core.crypto.keys import load_key_file
 
 from .. import output
 
-_file = click.option(
+config_option = click.option(
     "--config",
     "path",
     type=click.Path(path_type=Path),
@@ -28,7 +28,7 @@ _file = click.option(
 
 
 @click.command("check", help="Every mistake in the file, with its place; reads its key files.")
-@_file
+@config_option
 @output.output_option
 def _check(path: Path) -> None:
     loaded = load_with_origins(path)
@@ -43,7 +43,7 @@ def _check(path: Path) -> None:
 
 
 @click.command("show", help="What the node would use, defaults included; secrets are hidden.")
-@_file
+@config_option
 @click.option("--origin", is_flag=True, help="Say for each value where it comes from.")
 @output.output_option
 def _show(path: Path, *, origin: bool) -> None:

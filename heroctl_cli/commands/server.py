@@ -12,13 +12,13 @@ from typing import Final
 import click
 
 from heroctl_core.config.load import load_with_origins
-from heroctl_core.config.model import DEFAULT_CONFIG_FILE
 from heroctl_core.control_plane import ControlPlane
 from heroctl_core.server.http import ApiServer
 from heroctl_core.server.notify_ready import notify
 from heroctl_core.version import __version__
 
 from .. import logs
+from .config import config_option
 
 _LOOK_S: Final = 0.5  # how soon a node that stopped itself ends the program
 
@@ -26,15 +26,7 @@ _log = logging.getLogger("heroctl.server")
 
 
 @click.command("server", help="Run one node of a cluster, until SIGTERM or Ctrl-C.")
-@click.option(
-    "--config",
-    "path",
-    type=click.Path(path_type=Path),
-    envvar="HEROCTL_CONFIG",
-    default=DEFAULT_CONFIG_FILE,
-    show_default=True,
-    help="The node's server.yaml (HEROCTL_CONFIG).",
-)
+@config_option
 @click.option("--bootstrap", is_flag=True, help="A lone node with an empty folder: a new cluster.")
 def command(path: Path, *, bootstrap: bool) -> None:
     stopped = _stop_on_signal()
