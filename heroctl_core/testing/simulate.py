@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Final
 
 from .invariants import Violation
-from .simulator import World
+from .simulator import DEFECTS, World
 from .weakened import WITHOUT, Parts
 
 SECONDS: Final = 20.0  # simulated, with faults; then it has to calm down
@@ -55,8 +55,9 @@ def run_seed(seed: int, without: str | None = None, seconds: float = SECONDS) ->
         )
         try:
             world.run(seconds)
-        except Violation as error:
-            violation = f"after {world.now_s:.2f} s: {error}"
+        except DEFECTS as error:
+            what = str(error) if isinstance(error, Violation) else f"a defect: {error!r}"
+            violation = f"after {world.now_s:.2f} s: {what}"
             return Run(seed, violation, world.stats, world.digest())
         finally:
             world.close()

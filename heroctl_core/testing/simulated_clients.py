@@ -61,6 +61,8 @@ class Clients:
     history: dict[str, list[Operation]] = field(default_factory=dict)
     open: list[Call] = field(default_factory=list)
     served: defaultdict[str, set[bool]] = field(default_factory=lambda: defaultdict(set))
+    _failed: list[Call] = field(default_factory=list)  # whose last attempt has ended
+    _look_s: float = 0.0
     _refused_ids: list[bytes] = field(default_factory=list)
     _told_s: list[float] = field(default_factory=list)  # when the revision below was acknowledged
     _told_revisions: list[int] = field(default_factory=list)  # the highest so far
@@ -175,6 +177,7 @@ class Clients:
         not_applied = isinstance(error, NotApplied)
         call.unknown = call.unknown or not not_applied
         self._count(call, "not applied" if not_applied else "unknown")
+        self._failed.append(call)
 
     def _written(self, call: Call) -> State:
         return None if call.kind is Kind.DELETE else call.number
@@ -194,17 +197,28 @@ class Clients:
         self._now_s = now_s
         if self._fault is not None:
             raise Violation(self._fault)
-        for call in list(self.open):
-            if not call.told:
-                if now_s - call.attempt_s > CALL_S:
+        if now_s >= self._look_s:
+            self._look_s = now_s + 0.5
+            for call in self.open:
+                if not call.told and now_s - call.attempt_s > CALL_S:
                     raise Violation(f"{call.kind.value} {call.number} never ended")
-            elif live and call.attempts < 4 and not give_up and self.rng.random() < 0.7:
-                call.node = self.rng.choice(live)
-                call.attempts, call.attempt_s = call.attempts + 1, now_s
-                self._count(call, "tried again")
-                self._attempt(call)
-            else:
+        failed, self._failed = self._failed, []
+        for call in failed:
+            if live and call.attempts < 4 and not give_up:
+                if self.rng.random() < 0.7:
+                    self._again(call, self.rng.choice(live), now_s)
+                else:
+                    self._leave(call)
+            elif give_up or call.attempts == 4:
                 self._leave(call)
+            else:
+                self._failed.append(call)  # nobody is up
+
+    def _again(self, call: Call, node: RaftNode, now_s: float) -> None:
+        call.node = node
+        call.attempts, call.attempt_s = call.attempts + 1, now_s
+        self._count(call, "tried again")
+        self._attempt(call)
 
     def _leave(self, call: Call) -> None:
         self.open.remove(call)

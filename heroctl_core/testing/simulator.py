@@ -30,6 +30,7 @@ from .simulated_operators import Operators
 from .weakened import Parts
 
 RATES: Final = (0.95, 1.05)  # of the clocks, at first
+DEFECTS: Final = (NodeFault, AssertionError, LookupError, TypeError, ValueError)
 SETTLE_S: Final = 20.0  # after the last fault: until then the cluster serves through every member
 
 
@@ -55,6 +56,7 @@ class World:
     invariants: Invariants = field(default_factory=Invariants)
     stats: Counter[str] = field(default_factory=Counter)
     calm: bool = False
+    _acted: dict[Host, None] = field(default_factory=dict)  # in this step, in order
     _dumps: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -184,6 +186,7 @@ class World:
         node = host.node
         assert node is not None
         self.faults.in_turn = True
+        self._acted[host] = None
         try:
             what(node)
         except PowerCut:
@@ -194,7 +197,7 @@ class World:
             self.faults.in_turn = False
             self.stats[f"stopped: {error.reason}"] += 1
             self.crash(host)
-        except (NodeFault, AssertionError, KeyError, IndexError, ValueError) as error:
+        except DEFECTS as error:
             self.invariants.check_kept(node)
             raise Violation(f"{host.member_id[:4]} stopped itself: {error!r}") from error
         else:
@@ -218,7 +221,8 @@ class World:
         for host in list(self.hosts.values()):
             if host.node is not None and self.now_s >= host.wakes_s and not host.clock.busy:
                 self.act(host, lambda node, host=host: self._turn(node, host))  # type: ignore[misc]
-        self.invariants.check(self.nodes)
+        self.invariants.check([h.node for h in self._acted if h.node is not None])
+        self._acted.clear()
         self.clients.go_on(self.nodes, self.now_s, give_up=self.calm)
         self.operators.go_on(self.now_s)
 
@@ -251,10 +255,10 @@ class World:
         self.stats.update(self.invariants.membership_changes())
 
     def _maybe_call(self, node: RaftNode) -> None:
-        chance = self.rng.random()
-        if chance < 0.1:
+        chance, share = self.rng.random(), min(0.1, 0.25 / len(self.hosts))
+        if chance < share:
             self.clients.call(node, self.now_s)
-        elif chance < 0.15:
+        elif chance < share * 1.5:
             self.clients.look(node, self.now_s)
 
     def close(self) -> None:
