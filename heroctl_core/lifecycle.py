@@ -11,12 +11,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 
 from .clock import Clock
 from .config.model import Config
 from .crypto.keys import BackupKey
-from .errors import NodeFault, RecoveryError
+from .errors import Busy, NodeFault, RecoveryError
+from .node_keys import NodeKeys, proof_key, read_credentials
 from .node_keys import NodeKeys, proof_key, read_credentials
 from .raft.port import Mode
 
@@ -56,9 +58,11 @@ class Lifecycle:
         self._keys = keys
         self._config = config
         self._clock = clock
+        self._restoring = Lock()
 
     def force_bootstrap(self, archive: Path, options: RestoreOptions) -> Report:
-        """See server.port.Lifecycle."""
+        """See server.port.Lifecycle. Busy while another one is under way: the first to end would
+        thaw the node while the other still writes into its folder."""
         from .snapshot.archive import open_archive
 
         self._refuse_quorum()
@@ -69,7 +73,15 @@ class Lifecycle:
             restore = self._restore(opened, archive.name, options)
             if options.dry_run:
                 return PlannedOnly(restore.plan())
-            return self._restore_frozen(restore)
+            if not self._restoring.acquire(blocking=False):
+                raise Busy(
+                    "another restore into this node is under way",
+                    hint="wait until it is done: heroctl status shows the generation",
+                )
+            try:
+                return self._restore_frozen(restore)
+            finally:
+                self._restoring.release()
 
     def _restore_frozen(self, restore: Restore) -> RestoreReport:
         self._runtime.call(lambda: self._runtime.freeze("forced bootstrap")).result(_CALL_S)

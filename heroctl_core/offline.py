@@ -20,6 +20,7 @@ from .crypto.keys import BackupKey, generate_key_file, load_key_file
 from .errors import NoKey, UsageError
 from .node_keys import CLUSTER_KEY
 from .raft.folder import DataFolder
+from .raft.folder_checks import refuse_foreign
 from .raft.identity import FILE
 from .raft.restore_target import FolderTarget
 from .raft.stored import StoredState, read_stored
@@ -96,6 +97,7 @@ def save(
     started_s = time.monotonic()
     if encrypted and not local.keys:
         raise NoKey("an archive needs a backup key: give --key-file")
+    _refuse_inside(target, local.data_dir)
     with closing(DataFolder.open_existing(local.data_dir)) as folder:
         stored = _stored(folder, include_uncommitted=include_uncommitted)
         view = stored.machine.view()
@@ -114,6 +116,18 @@ def save(
         Snapshot(saved.size_bytes, saved.sha256, view.revision, True, counts, duration_s),
         stored.uncommitted,
     )
+
+
+def _refuse_inside(target: Path | str | BinaryIO, data_dir: Path) -> None:
+    """UsageError for an archive in the place of a file that the node needs."""
+    if not isinstance(target, str | Path):
+        return
+    folder, inside = Path(target).resolve().parent, data_dir.resolve()
+    if folder.is_relative_to(inside) and not folder.is_relative_to(inside / "backups"):
+        raise UsageError(
+            f"{target} would be among the node's own files",
+            hint=f"choose another folder; in the data folder only {data_dir / 'backups'} is for it",
+        )
 
 
 def _stored(folder: DataFolder, *, include_uncommitted: bool) -> StoredState:
@@ -178,6 +192,8 @@ def open_restore(
         folder = None
         if (local.data_dir / FILE).exists():
             folder = stack.enter_context(closing(DataFolder.open_existing(local.data_dir)))
+        else:
+            refuse_foreign(local.data_dir)
         archive = stack.enter_context(
             open_archive(archive_path, keys, allow_unencrypted=not encrypted)
         )

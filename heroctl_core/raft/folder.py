@@ -59,8 +59,8 @@ class DataFolder:
     def open(cls, path: str | Path, *, node_name: str, cluster_name: str) -> Self:
         """The folder, made when it does not exist; Busy when another process holds it."""
         path = Path(path).absolute()
-        make_folder(path)
         refuse_foreign(path)  # first: no lock is left in a folder that is not ours
+        make_folder(path)
         lock = files.lock_dir(path)
         try:
             refuse_foreign(path)

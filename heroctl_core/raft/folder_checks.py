@@ -9,6 +9,7 @@ from typing import Any, Final
 from .. import files
 from ..errors import Damaged, UnsupportedVersion, UsageError
 from . import header as headers
+from .handshake import is_restore_id
 from .header import Header, header_from
 from .identity import FILE
 from .json_file import read_json
@@ -26,8 +27,6 @@ _KNOWN: Final = {
 
 def make_folder(path: Path) -> None:
     """Makes the data folder where there is none, durable with its parents."""
-    if path.exists() and not path.is_dir():
-        raise UsageError(f"{path} is not a folder", hint="check node.data_dir")
     if path.exists():
         return
     missing = path
@@ -40,10 +39,12 @@ def make_folder(path: Path) -> None:
 
 
 def refuse_foreign(path: Path) -> None:
-    """A folder with other people's files is no place for ours."""
+    """A folder with other people's files is no place for ours, nor is what is no folder."""
     with files.faults(path):
-        if (path / FILE).exists():
+        if not os.path.lexists(path) or (path / FILE).exists():
             return
+        if not path.is_dir():
+            raise UsageError(f"{path} is not a folder", hint="check node.data_dir")
         names = sorted(p.name for p in path.iterdir())
     foreign = [name for name in names if name.removesuffix(".partial") not in _KNOWN]
     if foreign:
@@ -67,8 +68,12 @@ def read_current(file: Path) -> str:
     """The folder name in CURRENT; it names a folder beside it and nothing else."""
     with files.faults(file):
         name = file.read_bytes()[:200].decode(errors="replace").strip()
-    if not name or "/" in name or name.startswith("."):
-        raise Damaged(f"{file} does not hold the name of a generation: {name!r}")
+    number, _, restore_id = name.partition("-")
+    if not (number.isascii() and number.isdigit() and is_restore_id(restore_id)):
+        raise Damaged(
+            f"{file} does not hold the name of a generation: {name!r}",
+            hint=f"write the name of the newest folder in {file.parent / 'generations'} into it",
+        )
     return name
 
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 from .. import files
 from ..clock import rfc3339
 from ..crypto.keys import BackupKey
-from ..errors import ArchiveError, FileFault, NodeFault
+from ..errors import ArchiveError, FileFault, NodeFault, RecoveryError
 from ..recovery.facts import Present
 from ..recovery.plan import RestorePlan
 from ..recovery.port import Stored
@@ -136,6 +136,11 @@ class FolderTarget:
         """See the port."""
         if self._folder is None:
             self._folder = self._make()
+            if self._folder.header is not None:
+                raise RecoveryError(
+                    f"{self._folder.path} was empty when this was planned and is not any more",
+                    hint="run it again: the new plan says what would be lost",
+                )
         else:
             self._folder.refuse_suspect()
             self._folder.finish_leaving()

@@ -227,7 +227,7 @@ def test_generations_alone_are_not_an_empty_folder(tmp_path: Path) -> None:
     ("text", "words"),
     [
         *((text, "does not hold the name") for text in ("", "../../etc", "a/b", "..", ".", "\n")),
-        ("\xff", "header.json is missing"),
+        *((text, "does not hold the name") for text in ("\xff", "1", "1-", "-ab", "1-a\x1b[2J")),
         ("1-unknown", "header.json is missing"),
     ],
 )

@@ -30,6 +30,7 @@ from heroctl_core.crypto.sealed import Keyring
 from heroctl_core.errors import (
     Busy,
     Damaged,
+    FileFault,
     NodeFault,
     NoKey,
     NotAnArchive,
@@ -193,6 +194,44 @@ def test_nobody_else_looks_into_the_new_generation(node: StoppedNode, archive: P
         os.umask(before)
     modes = {p.relative_to(node.path): p.stat().st_mode & 0o777 for p in node.path.rglob("*")}
     assert {name: oct(mode) for name, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_a_plan_for_an_empty_folder_is_not_executed_in_a_full_one(
+    archive: Path, tmp_path: Path
+) -> None:
+    """While the operator thinks, another restore or a first start may have filled it: what that
+    would lose was never shown."""
+    local = Local(tmp_path / "new", [KEY])
+    with offline.open_restore(archive, local, PLAIN, probe=nobody, clock=LATER) as opened:
+        restore(archive, local)
+        before = files_of(local.data_dir)
+        with pytest.raises(RecoveryError, match="was empty when this was planned"):
+            opened.execute()
+    assert files_of(local.data_dir) == before
+    assert restore(archive, local).plan.generation == 3
+
+
+def test_a_bad_place_is_refused_before_the_operator_is_asked(archive: Path, tmp_path: Path) -> None:
+    """A dry run says so too: no folder at all, a link that leads nowhere, a file on the way."""
+    file, loop = tmp_path / "file", tmp_path / "loop"
+    file.write_text("x")
+    loop.symlink_to(loop)
+    for path in (file, loop):
+        with pytest.raises((UsageError, FileFault), match=path.name):
+            planned(archive, Local(path, [KEY]))
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "node.json", "lock", "generations/x", "spool/x"])
+def test_no_archive_is_saved_among_the_nodes_files(node: StoppedNode, name: str) -> None:
+    """Not with `overwrite` either, nor by another way to the folder; backups/ is for archives."""
+    before = files_of(node.path)
+    way = node.path.parent / "way"
+    way.symlink_to(node.path)
+    for folder in (node.path, way):
+        with pytest.raises(UsageError, match="among the node's own files"):
+            offline.save(node.local(), folder / name, overwrite=True)
+    assert files_of(node.path) == before
+    offline.save(node.local(), node.path / "backups" / "mine.tar.gz")
 
 
 def test_a_refused_folder_is_left_as_it_is(archive: Path, tmp_path: Path) -> None:
