@@ -19,7 +19,6 @@ from .config.model import Config
 from .crypto.keys import BackupKey
 from .errors import Busy, NodeFault, RecoveryError
 from .node_keys import NodeKeys, proof_key, read_credentials
-from .node_keys import NodeKeys, proof_key, read_credentials
 from .raft.port import Mode
 
 if TYPE_CHECKING:
