@@ -331,15 +331,16 @@ def give_to_owner(path: Path | str, like: Path | str) -> None:
         return
     with faults(path):
         owner = Path(like).stat()
-        _give(Path(path), owner)
-        for folder, names, files in os.walk(path):
+        _give(os.fspath(path), owner)
+        # By descriptors: the owner could put a link in the place of a folder while we walk.
+        for _, names, files, folder_fd in os.fwalk(path):
             for name in (*names, *files):
-                _give(Path(folder, name), owner)
+                _give(name, owner, folder_fd)
 
 
-def _give(path: Path, owner: os.stat_result) -> None:
-    status = os.lstat(path)
+def _give(name: str, owner: os.stat_result, folder_fd: int | None = None) -> None:
+    status = os.stat(name, dir_fd=folder_fd, follow_symlinks=False)
     if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
         return
     if (status.st_uid, status.st_gid) != (owner.st_uid, owner.st_gid):
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+        os.chown(name, owner.st_uid, owner.st_gid, dir_fd=folder_fd, follow_symlinks=False)
