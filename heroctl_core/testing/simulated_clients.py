@@ -30,6 +30,8 @@ from .simulated_machine import Applications, value_of
 
 KEYS: Final = 6
 CALL_S: Final = 10.0  # the engine's deadline, by a slow clock, behind the longest stall of a disk
+ATTEMPTS: Final = 4
+LATE_S: Final = 10.0
 STALE_S: Final = 6.0  # a stale read may be older than it says by an election, a stall and a way
 
 
@@ -46,6 +48,7 @@ class Call:
     started: int
     attempt_s: float  # when the present attempt began
     attempts: int = 1
+    again_s: float = 0.0  # when to try again, if it failed
     told: bool = False  # the present attempt has ended
     unknown: bool = False  # some attempt may have taken effect
 
@@ -155,6 +158,7 @@ class Clients:
             self._applied(call, outcome)
         elif outcome.reason == "request_expired":
             self._count(call, "expired")
+            self.served[call.node.member_id].add(False)
             if call.unknown:
                 self._seen(call, self._written(call), accepted=None)
         elif call.kind in (Kind.CREATE, Kind.DELETE):
@@ -177,6 +181,8 @@ class Clients:
         not_applied = isinstance(error, NotApplied)
         call.unknown = call.unknown or not not_applied
         self._count(call, "not applied" if not_applied else "unknown")
+        # Often at once, through another node; now and then long after, by what a snapshot brought.
+        call.again_s = self._now_s + self.rng.choice((0.0, 0.0, 0.0, self.rng.uniform(0, LATE_S)))
         self._failed.append(call)
 
     def _written(self, call: Call) -> State:
@@ -204,18 +210,19 @@ class Clients:
                     raise Violation(f"{call.kind.value} {call.number} never ended")
         failed, self._failed = self._failed, []
         for call in failed:
-            if live and call.attempts < 4 and not give_up:
-                if self.rng.random() < 0.7:
-                    self._again(call, self.rng.choice(live), now_s)
-                else:
-                    self._leave(call)
-            elif give_up or call.attempts == 4:
+            if give_up or call.attempts == ATTEMPTS:
                 self._leave(call)
+            elif not live or now_s < call.again_s:
+                self._failed.append(call)
+            elif self.rng.random() < 0.7:
+                self._again(call, self.rng.choice(live), now_s)
             else:
-                self._failed.append(call)  # nobody is up
+                self._leave(call)
 
     def _again(self, call: Call, node: RaftNode, now_s: float) -> None:
         call.node = node
+        if call.kind is Kind.READ:
+            call.started = self._tick()  # a read that failed has done nothing
         call.attempts, call.attempt_s = call.attempts + 1, now_s
         self._count(call, "tried again")
         self._attempt(call)

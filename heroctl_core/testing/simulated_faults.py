@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .. import limits
 from ..raft.node import RaftNode
 from .crash_disk import PowerCut
 from .simulated_cuts import NetworkFaults
@@ -42,6 +43,7 @@ class Faults:
         self._table = [
             (0.004, self._crash),
             (0.001, self._crash_leader),
+            (0.001, self._restart),
             (0.025, self._boot),
             (0.006, self._dump),
             (0.002, self._step_clock),
@@ -113,6 +115,14 @@ class Faults:
         if leader := self.world.leader():
             self.world.crash(leader)
 
+    def _restart(self) -> None:
+        """An orderly stop, as of a service that is upgraded."""
+        if up := self._up():
+            host = self.world.rng.choice(up)
+            self.world.act(host, lambda node: node.log.sync_commit())
+            if host.node is not None:
+                self.world.crash(host)
+
     def _boot(self) -> None:
         if down := [host for host in self.world.hosts.values() if host.node is None]:
             self.world.boot(self.world.rng.choice(down))
@@ -122,9 +132,11 @@ class Faults:
             self.world.act(self.world.rng.choice(up), RaftNode.begin_dump)
 
     def _step_clock(self) -> None:
-        """By less than REQUEST_AGE_MS, or every request of the others would be expired."""
-        host = self.world.rng.choice(list(self.world.hosts.values()))
-        host.clock.skew_ms = self.world.rng.randint(-250_000, 250_000)
+        """Mostly by less than REQUEST_AGE_MS: else the requests of all others are expired."""
+        rng = self.world.rng
+        most_ms = rng.choices((250_000, 2 * limits.REQUEST_AGE_MS), (50, 1))[0]
+        host = rng.choice(list(self.world.hosts.values()))
+        host.clock.skew_ms = rng.randint(-most_ms, most_ms)
 
     def _slow_disk(self) -> None:
         rng = self.world.rng
