@@ -288,8 +288,12 @@ def lock_dir(path: Path | str) -> DirLock:
             holder = os.pread(fd, 256, 0).decode(errors="replace").split()
             os.close(fd)
             raise _in_use(folder, holder) from error
-        os.ftruncate(fd, 0)
-        os.pwrite(fd, f"{os.getpid()} {_program()}\n".encode(), 0)
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()} {_program()}\n".encode(), 0)
+        except OSError:
+            os.close(fd)  # or this process would hold the folder for good
+            raise
     return DirLock(folder, fd)
 
 

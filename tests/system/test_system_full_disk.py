@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from heroctl_core.errors import FileFault, LogFault, LogFull
-from heroctl_core.files import write_atomic
+from heroctl_core.files import lock_dir, write_atomic
 from heroctl_core.raft.log import Log
 
 pytestmark = pytest.mark.system
@@ -39,6 +39,16 @@ def test_a_file_that_does_not_fit_leaves_the_old_one(small_disk: Path) -> None:
     assert "free some space" in str(caught.value.hint)
     assert target.read_bytes() == b"the old one"
     assert [path.name for path in small_disk.iterdir()] == [target.name]
+
+
+def test_a_folder_on_a_full_disk_is_not_held_after_the_error(small_disk: Path) -> None:
+    """The lock cannot name its holder: an error; with room again the same process gets it."""
+    ballast = fill(small_disk)
+    for _ in range(2):
+        with pytest.raises(FileFault, match="lock: no space left"):
+            lock_dir(small_disk)
+    ballast.unlink()
+    lock_dir(small_disk).release()
 
 
 def test_a_read_only_disk_says_so(small_disk: Path) -> None:
