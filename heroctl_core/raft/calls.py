@@ -63,3 +63,10 @@ class Calls:
                 f"this control plane belongs to process {self._pid}, not to its fork {os.getpid()}",
                 hint="open it after the fork, or ask the process that has it over its socket",
             )
+
+
+def failed(error: HeroctlError) -> Future[Any]:
+    """A future that has failed already."""
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future

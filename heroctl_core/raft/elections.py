@@ -25,6 +25,7 @@ class Elections:
     deadline_s: float = math.inf
     contact_s: float = -math.inf  # last valid message of a leader
     leader_gone: bool = False  # it closed its connection
+    called_term: int | None = None  # the leader of this term told this node to take over
     _nonce: int = 0
     _asked_term: int = 0
     _granted: set[str] = field(default_factory=set)

@@ -20,7 +20,7 @@ from typing import Any, Final, Self
 
 from .. import files
 from ..clock import rfc3339
-from ..errors import Damaged, NodeFault, UsageError
+from ..errors import Damaged, NodeFault, RecoveryError, UsageError
 from .folder_checks import (
     FOLDERS,
     RECEIPT,
@@ -41,7 +41,8 @@ from .port import Generation
 RESTORE: Final = "restore.json"  # the receipt inside the generation that it belongs to
 KEPT_COPIES: Final = 3
 KEPT_S: Final = 7 * 24 * 3600
-_BOUND: Final = ("frozen", "contested", "confirmed")  # say something of one generation only
+# Marks that say something of one generation only.
+_BOUND: Final = ("frozen", "contested", "confirmed", "removed")
 
 
 class DataFolder:
@@ -314,6 +315,7 @@ class DataFolder:
     def tidy(self) -> None:
         """Goes on where a kill interrupted, empties the spool, forgets what is old enough."""
         self.refuse_suspect()
+        self.refuse_removed()
         self._complete_receipt()
         self.finish_leaving()
         self._note_cluster()
@@ -345,6 +347,16 @@ class DataFolder:
                 hint="check the disk, reboot the machine, then start the node again",
             )
         self.clear_mark("suspect")
+
+    def refuse_removed(self) -> None:
+        """RecoveryError for the folder of a member that was removed from its cluster."""
+        removed = self.mark("removed")
+        if removed is not None:
+            raise RecoveryError(
+                f"this node was removed from cluster {self.identity.cluster_name} at log index "
+                f"{removed.get('index')}",
+                hint=f"to let it join as a new member, move {self.path} away and start it again",
+            )
 
     def finish_leaving(self) -> None:
         """What a node that was killed while it left its generation still has to do."""

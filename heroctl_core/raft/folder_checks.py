@@ -16,7 +16,7 @@ from .json_file import read_json
 
 RECEIPT: Final = "receipt.json"
 FOLDERS: Final = ("generations", "quarantine", "backups", "spool")
-_MARKS: Final = ("left", "frozen", "suspect", "contested", "confirmed", "parent_left")
+_MARKS: Final = ("left", "frozen", "suspect", "contested", "removed", "confirmed", "parent_left")
 _KNOWN: Final = {
     *("lock", FILE, "CURRENT", RECEIPT, "cluster.key", "token"),
     *("heroctl.sock", "lost+found"),

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 def run_elections(node: RaftNode) -> None:
     """Asks for pre-votes when no leader was heard for too long; a lone voter campaigns at once."""
-    if not node.takes_part or node.leading or node.member_id not in node.configuration.voters:
+    if not node.takes_part or node.member_id not in node.configuration.voters:
+        return
+    if node.elections.called_term == node.core.term:
+        node.core.campaign()
         return
     if not node.elections.due():
         return

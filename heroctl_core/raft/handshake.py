@@ -15,9 +15,11 @@ from enum import Enum
 from typing import Any, Final
 
 from ..config.model import split_address
+from ..version import __version__
 
 PROTOCOL: Final = 2  # 2: both ends prove that they have the secrets key
-_NEWER: Final = ("confirmed", "contested")  # who does not say it may be of an older release
+# What a node of an older release does not say, and what holds then.
+_NEWER: Final = {"confirmed": False, "contested": False, "removed": (), "release": ""}
 _RESTORE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 Lineage = tuple[tuple[int, str], ...]  # (generation, restore id) from the first to the newest
@@ -43,6 +45,8 @@ class Hello:
     protocol: int = PROTOCOL
     confirmed: bool = False  # knows that nothing older can commit any more
     contested: bool = False  # has met a live parent or a fork of its generation itself
+    removed: tuple[tuple[str, int], ...] = ()  # (member id, index): members that are no more
+    release: str = __version__
 
     def to_value(self) -> dict[str, Any]:
         return asdict(self)
@@ -55,9 +59,10 @@ def hello_from(value: object) -> Hello:
         raise ValueError(f"the peer speaks protocol {spoken}, this node speaks {PROTOCOL}")
     try:
         known = {name: value[name] for name in Hello.__dataclass_fields__ if name not in _NEWER}
-        known |= {name: value.get(name, False) for name in _NEWER}
+        known |= {name: value.get(name, unsaid) for name, unsaid in _NEWER.items()}
         known["lineage"] = tuple((int(n), str(r)) for n, r in known["lineage"])
         known["left"] = tuple((str(m), str(r)) for m, r in known["left"])
+        known["removed"] = tuple((str(m), int(index)) for m, index in known["removed"])
         hello = Hello(**known)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"malformed hello: {error!r}") from error
@@ -68,7 +73,7 @@ def hello_from(value: object) -> Hello:
 
 def _fault(hello: Hello) -> str:
     texts = (hello.cluster_name, hello.cluster_id, hello.member_id, hello.boot_nonce,
-             hello.name, hello.address, hello.key_id)  # fmt: skip
+             hello.name, hello.address, hello.key_id, hello.release)  # fmt: skip
     if not all(isinstance(text, str) and len(text) <= 512 for text in texts):
         return "a field is no text"
     if not isinstance(hello.header, dict) or type(hello.expect) is not int:
@@ -102,6 +107,7 @@ class Relation(Enum):
     NEWER = "newer"  # it continues our lineage: we are superseded
     OLDER = "older"  # we continue its lineage
     FORK = "fork"  # neither continues the other
+    REMOVED = "removed"  # we are a member of its cluster no more
     REFUSED = "refused"
 
 
@@ -125,6 +131,10 @@ def judge(mine: Hello, theirs: Hello) -> Judgement:
         }
         return Judgement(relations[bool(mine.cluster_id), bool(theirs.cluster_id)])
     if mine.lineage == theirs.lineage:
+        if (index := dict(mine.removed).get(theirs.member_id)) is not None:
+            return Judgement(Relation.REFUSED, f"it was removed from the cluster at index {index}")
+        if mine.member_id in dict(theirs.removed):
+            return Judgement(Relation.REMOVED)
         aside = mine.suspended or theirs.suspended
         return Judgement(Relation.ASIDE if aside else Relation.PEER)
     if contains(theirs.lineage, mine.lineage):

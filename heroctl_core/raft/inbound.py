@@ -254,10 +254,10 @@ def _told(node: RaftNode, sender: str, number: int, told: bytes) -> str | None:
 
 
 def _timeout_now(node: RaftNode, sender: str, term: int) -> None:
-    """The leader hands over to us: an election at once, nobody is asked before (thesis, 3.10)."""
-    voter = node.member_id in node.configuration.voters
-    if voter and node.takes_part and sender == node.core.leader_id and term == node.core.term:
-        node.core.campaign()
+    """The leader hands over to us: an election in this turn, nobody is asked before (thesis,
+    3.10). A message of the old leader right behind this one must not end it."""
+    if sender == node.core.leader_id:
+        node.elections.called_term = term
 
 
 def _held(node: RaftNode, sender: str, term: int, index: int) -> None:

@@ -50,6 +50,12 @@ class Leadership:
         """When followers must hear the commit index at the latest; infinity when they have."""
         return self._commit_due_s if self._commit_told < self._commit_seen else math.inf
 
+    def check_quorum(self) -> None:
+        """Steps down when no majority of voters has answered for an election timeout: before
+        anything new is appended, so that a write is refused and not of unknown outcome."""
+        if not self._node.has_quorum():
+            self._node.lose_leadership("this node led, but heard no majority of voters any more")
+
     def compose(self) -> None:
         """One entry from all proposals that wait (engine.md, step 4)."""
         node = self._node
@@ -77,10 +83,6 @@ class Leadership:
         node.sender.work(wanted, node.log.dump, node.core.term)
         if due:
             node.replication.note_held()
-            alive = node.replication.recently(now, node.timing.election_timeout_s)
-            if not node.configuration.is_quorum(alive | {node.member_id}):
-                node.lose_leadership("this node led, but heard no majority of voters any more")
-                return
             if self.shows_commits():
                 node.freshness.led(now)
             self._change_membership()

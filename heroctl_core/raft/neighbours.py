@@ -142,12 +142,11 @@ class Neighbours:
         return [hello for hello, each, _ in self._met.values() if each is relation]
 
     def candidates(self, node: RaftNode) -> dict[str, Candidate]:
-        """Peers that are reached but belong to no configuration yet."""
-        members = node.configuration.members
+        """Peers that are reached, members or not, as they say of themselves."""
         return {
-            h.member_id: Candidate(h.name, h.address)
+            h.member_id: Candidate(h.name, h.address, h.release)
             for h in self.of(Relation.PEER)
-            if h.member_id not in members and h.member_id in node.connected
+            if h.member_id in node.connected
         }
 
     def addresses(
@@ -156,12 +155,14 @@ class Neighbours:
         """Everybody to keep a connection to."""
         addresses = set(settings.peers.values())
         if node is not None:
-            members = node.configuration.members
-            addresses |= {s.address for m, s in members.items() if m != node.member_id}
+            others = node.configuration.without(node.member_id, 0).members
+            addresses |= {spec.address for spec in others.values()}
         if header is not None:
             addresses |= header.parent_addresses
-        if node is not None and node.leading:
-            addresses |= {h.address for h in self.of(Relation.PEER)}
+        if node is not None:  # the leader reaches who wants to join, everybody a member that moved
+            peers = self.of(Relation.PEER)
+            members = node.configuration.members
+            addresses |= {h.address for h in peers if node.leading or h.member_id in members}
         return {a for a in addresses if a and a != own_address}
 
 

@@ -92,7 +92,7 @@ class RaftNode:
         self.send = send
         self.promises: list[tuple[str, list[object]]] = []
         self.connected: set[str] = set()
-        self.candidates: Mapping[str, Candidate] = {}  # who is reached, members too
+        self.candidates: dict[str, Candidate] = {}  # who is reached, members too
         self.heard: dict[str, float] = {}  # last frame of each member
         self.may_vote = False  # until the start-up questions are answered
         self.lost_below = 0  # this node once acknowledged and may lack committed entries up to here
@@ -129,6 +129,11 @@ class RaftNode:
     def configuration(self) -> Configuration:
         """The newest one in the log, committed or not."""
         return self.configurations.newest
+
+    @property
+    def removed(self) -> Mapping[str, int]:
+        """Former members and the index of the committed entry that removed each."""
+        return self.configurations.at(self.core.commit_index).removed
 
     @property
     def leading(self) -> bool:
@@ -249,7 +254,10 @@ class RaftNode:
             assert self.log.synced_index == self.log.entries[-1][1], "the leader counts unsynced"
         self.proposals.drain()
         self.reads.drain()
-        following.run_elections(self)
+        if self.leading:
+            self.leadership.check_quorum()
+        else:
+            following.run_elections(self)
         self.core.tick()
         self._after_tick()
         self._flush()

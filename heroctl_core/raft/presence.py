@@ -43,6 +43,7 @@ class Do(Enum):
     TAKE_PART = "take_part"  # there is nothing to stand aside for any more
     LEAVE = "leave"  # put the old generation away and join `of`
     CONTEST = "contest"  # `of` is of a live parent, or of a fork
+    REMOVED = "removed"  # `of` says that this node is a member no more
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ def decide(situation: Situation) -> Step:
     """The next step of a node."""
     if not situation.mine.cluster_id:
         return _decide_empty(situation)
+    if removed := _fresh(situation, Relation.REMOVED):
+        return Step(Do.REMOVED, removed[0])
     newer = _newer(situation)
     if newer and situation.suspended and not _own_quorum(situation):
         return _decide_leaving(situation, newer)

@@ -14,28 +14,30 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Final, TypeVar
-from weakref import WeakSet
 
 from ..clock import Clock
 from ..errors import (
     HeroctlError,
     LogFault,
+    LogFull,
     NodeFault,
     ReadOnly,
     RecoveryError,
 )
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
-from . import generation
-from .calls import Calls
+from . import forks, generation
+from .calls import Calls, failed
 from .credentials import Trust
 from .folder import DataFolder
 from .greeting import Greeting
+from .hand_over import hand_over
 from .handshake import Hello, Judgement, Relation
 from .header import Header
 from .neighbours import RaftSettings
 from .node import RaftNode, Timing
 from .port import Member, Order, RaftStatus
+from .room import Room
 from .standing import Standing
 from .status import Observed, observe
 from .transport import Transport
@@ -62,11 +64,12 @@ class Runtime:
         self._address = settings.advertise or self._transport.address
         self._standing = Standing(self, folder, settings, self._address)
         self._rng = random.Random(os.urandom(16))
+        self._room = Room(folder.path)
         self._calls = Calls(self._transport.wake)
         self._node: RaftNode | None = None
         self._machine = StateMachine()  # while no node runs
         self._look_s = self._wait_s = 0.0
-        self._stopping = False
+        self._closing = self._stopping = False
         self._ended = False
         self._frozen = False  # a forced bootstrap is under way
         self._fault: HeroctlError | None = None
@@ -80,7 +83,7 @@ class Runtime:
             self.close_generation()
             self._transport.close()
             raise
-        _LIVE.add(self)
+        forks.watch(self)
 
     def start(self, check: Callable[[], object] = lambda: None) -> None:
         """Starts the thread. `check` is called on it now and then, and raises a HeroctlError for a
@@ -108,27 +111,22 @@ class Runtime:
 
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """See Replicator.propose."""
-        self._calls.refuse_fork()
-        node = self._node
-        if node is None or self._fault is not None or self._stopping:
-            return _failed(self._not_serving())
-        return node.propose(command, request_id)
+        node = self._taking_calls()
+        return node.propose(command, request_id) if node else failed(self._not_serving())
 
     def read_barrier(self) -> Future[int]:
         """See Replicator.read_barrier."""
-        self._calls.refuse_fork()
-        node = self._node
-        if node is None or self._fault is not None or self._stopping:
-            return _failed(self._not_serving())
-        return node.reads.submit()
+        node = self._taking_calls()
+        return node.reads.submit() if node else failed(self._not_serving())
 
     def ask_leader(self, order: Order, member: str = "") -> Future[tuple[Member, ...]]:
         """See Replicator.ask_leader."""
+        node = self._taking_calls()
+        return node.orders.submit(order, member) if node else failed(self._not_serving())
+
+    def _taking_calls(self) -> RaftNode | None:
         self._calls.refuse_fork()
-        node = self._node
-        if node is None or self._fault is not None or self._stopping:
-            return _failed(self._not_serving())
-        return node.orders.submit(order, member)
+        return None if self._fault is not None or self._closing else self._node
 
     def call(self, function: Callable[[], T]) -> Future[T]:
         """See Replicator.call."""
@@ -139,7 +137,10 @@ class Runtime:
         return self._observed.status(self._clock)
 
     def close(self) -> None:
-        """Stops the thread and closes log and sockets. Idempotent."""
+        """Hands over when this node leads, stops the thread, closes log and sockets. Idempotent."""
+        self._closing, node = True, self._node
+        if node is not None and self._thread.is_alive():
+            hand_over(node, self.call)
         self._stopping = True
         if self._thread.ident is None:  # never started
             self._end()
@@ -195,6 +196,10 @@ class Runtime:
             self._node.close()
             self._node = None
 
+    def drop(self, member_id: str) -> None:
+        """Ends the connections with one member."""
+        self._transport.drop(member_id)
+
     def hang_up(self) -> None:
         """Ends all connections; they come back with a new hello."""
         self._transport.close_all()
@@ -229,7 +234,10 @@ class Runtime:
     def _run(self) -> None:
         try:
             while not self._stopping and self._fault is None:
-                self._turn()
+                try:
+                    self._turn()
+                except LogFull as error:
+                    self._wait_for_room(error)
             if self._node is not None and self._fault is None:
                 self._node.log.sync_commit()
         except HeroctlError as error:
@@ -253,7 +261,20 @@ class Runtime:
         now = self._clock.monotonic_s()
         self._observed = observe(self, self._observed, now, self._clock.time_ms())
 
+    def _wait_for_room(self, error: LogFull) -> None:
+        """The node takes no part, as after a power cut, until the disk has room: what was not
+        synced does not count, and nothing was promised of it."""
+        log.critical("%s: this node is read-only until there is room", error)
+        self._room.lost(error, self._clock.monotonic_s())
+        self._machine = self.machine  # for stale reads
+        self.close_generation()
+        self._transport.close_all()
+
     def _turn(self) -> None:
+        if self._room.is_back(self._clock.monotonic_s()):
+            self.reopen()
+            self._room.missing = None
+            log.warning("there is room for the log again: this node takes part")
         self._transport.poll(self._wait_s)
         self._calls.run()
         if self._node is not None:
@@ -292,8 +313,10 @@ class Runtime:
     def _not_serving(self) -> HeroctlError:
         if self._fault is not None:
             return NodeFault(str(self._fault), hint=self._fault.hint)
-        if self._stopping:
+        if self._closing:
             return NodeFault("this node is stopping")
+        if self._room.missing is not None:
+            return ReadOnly(str(self._room.missing), hint=self._room.missing.hint)
         return ReadOnly(
             f"node {self._settings.node_name} has not joined a cluster yet",
             hint="check raft.peers and cluster.bootstrap_expect; heroctl status shows who answers",
@@ -353,6 +376,10 @@ class Runtime:
         return self._folder.member_id
 
     @property
+    def lacks_room(self) -> bool:
+        return self._room.missing is not None
+
+    @property
     def has_ended(self) -> bool:
         return self._ended
 
@@ -363,24 +390,6 @@ class Runtime:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        own = [str(self._fault)] if self._fault else []
+        own = [str(error) for error in (self._fault, self._room.missing) if error]
         own += self._node.warnings if self._node is not None else []
         return (*own, *self._standing.warnings)
-
-
-_LIVE: Final[WeakSet[Runtime]] = WeakSet()
-
-
-def _leave_sockets_to_parent() -> None:
-    """A fork must not keep a port or a connection of a parent that is gone."""
-    for runtime in list(_LIVE):
-        runtime.leave_to_parent()
-
-
-os.register_at_fork(after_in_child=_leave_sockets_to_parent)
-
-
-def _failed(error: HeroctlError) -> Future[Any]:
-    future: Future[Any] = Future()
-    future.set_exception(error)
-    return future

@@ -13,12 +13,13 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ..errors import WrongKey
+from ..version import __version__
 from . import fence, presence
 from .folder import DataFolder
 from .greeting import Greeting
 from .handshake import Hello, Judgement, Relation
 from .header import header_from
-from .membership import EMPTY
+from .membership import EMPTY, Candidate
 from .neighbours import Neighbours, RaftSettings
 from .node import RaftNode
 from .presence import Do
@@ -38,6 +39,7 @@ class Host(Protocol):
     def close_generation(self) -> None: ...
     def reopen(self) -> None: ...
     def hang_up(self) -> None: ...
+    def drop(self, member_id: str) -> None: ...
 
 
 class Standing:
@@ -90,6 +92,11 @@ class Standing:
         if serves and node.suspended is None:
             self._quorum_s = now_s
         node.candidates = self.neighbours.candidates(node)
+        if self._address:
+            own = Candidate(self.settings.node_name, self._address, __version__)
+            node.candidates[node.member_id] = own
+        for member_id in node.removed.keys() & node.connected:
+            self.host.drop(member_id)  # when it comes back, the handshake tells it
         self.neighbours.forget_old(now_s, node.connected)
 
     def met(
@@ -173,6 +180,7 @@ class Standing:
             header=header.to_value() if header else {},
             confirmed=header is not None and self.confirmed,
             contested=self.contested is not None,
+            removed=tuple(node.removed.items()) if node else (),
         )
 
     def found(self, others: list[Hello]) -> None:
@@ -224,6 +232,9 @@ class Standing:
             self.leave(node, of)
         elif step.do is Do.CONTEST and node is not None and of is not None:
             self._contest(node, of)
+        elif step.do is Do.REMOVED and of is not None:
+            self.folder.set_mark("removed", {"index": dict(of.removed)[self.folder.member_id]})
+            self.folder.refuse_removed()
 
     def _vote(self, node: RaftNode) -> None:
         if self.was_contested:

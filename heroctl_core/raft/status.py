@@ -40,7 +40,7 @@ class Observed:
 def observe(runtime: Runtime, before: Observed, now_s: float, time_ms: int) -> Observed:
     """What to publish now; the time of the mode is kept while the mode stays."""
     node, header = runtime.node, runtime.header
-    mode = Mode.READ_ONLY if runtime.has_ended else _mode(node)
+    mode = Mode.READ_ONLY if runtime.has_ended or runtime.lacks_room else _mode(node)
     old = before.value
     value = RaftStatus(
         member_id=runtime.member_id,

@@ -122,6 +122,11 @@ class Transport:
             self._close(channel)
         self._dials.all_due()
 
+    def drop(self, member_id: str) -> None:
+        """Ends the connections with one member; it may come back with a new hello."""
+        for channel in [c for c in self._channels.values() if c.member_id == member_id]:
+            self._close(channel)
+
     def close(self) -> None:
         """Ends everything; a second call does nothing."""
         self.close_all()

@@ -29,6 +29,9 @@ OTHER = replace(ME, member_id="m2", boot_nonce="boot-2", name="node-2")
         (replace(OTHER, key_id="other"), Relation.REFUSED),
         (replace(OTHER, member_id="m1"), Relation.REFUSED),
         (ME, Relation.REFUSED),
+        (replace(OTHER, removed=(("m1", 7),)), Relation.REMOVED),
+        (replace(OTHER, removed=(("m3", 7),)), Relation.PEER),
+        (replace(OTHER, lineage=((1, "r1"),), removed=(("m1", 7),)), Relation.OLDER),
     ],
 )
 def test_the_relation(theirs: Hello, relation: Relation) -> None:
@@ -42,6 +45,13 @@ def test_an_empty_node_meets_others() -> None:
     assert judge(empty, OTHER).relation is Relation.HOST
     both = judge(empty, replace(OTHER, cluster_id="", lineage=()))
     assert both.relation is Relation.BOTH_EMPTY
+
+
+def test_a_removed_member_is_refused_and_told() -> None:
+    """By every member that knows of it; an entry says at which index."""
+    knows = replace(ME, removed=(("m2", 7),))
+    assert judge(knows, OTHER).reason == "it was removed from the cluster at index 7"
+    assert judge(OTHER, knows).relation is Relation.REMOVED
 
 
 @pytest.mark.parametrize(
@@ -132,7 +142,7 @@ def test_what_is_no_hello_is_refused(value: object) -> None:
 
 def test_a_missing_field_is_refused() -> None:
     """Each of those that every release says."""
-    for name in set(Hello.__dataclass_fields__) - {"confirmed", "contested"}:
+    for name in set(Hello.__dataclass_fields__) - {"confirmed", "contested", "removed", "release"}:
         value = wire(ME)
         del value[name]
         with pytest.raises(ValueError, match=r"hello|protocol"):

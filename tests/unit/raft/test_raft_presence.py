@@ -389,8 +389,25 @@ def test_a_starting_node_asks_first(name: str) -> None:
     assert decide(seen).do is expected
 
 
+REMOVED = {
+    "a member says so": (situation(OLD, hello("b", G1, removed=((OLD.member_id, 7),))), Do.REMOVED),
+    "it said so too long ago": (
+        situation(OLD, hello("b", G1, removed=((OLD.member_id, 7),)), age_s=3.1),
+        Do.WAIT,
+    ),
+    "another one was removed": (situation(OLD, hello("b", G1, removed=(("z", 7),))), Do.WAIT),
+}
+
+
+@pytest.mark.parametrize("name", REMOVED)
+def test_a_removed_member_stops(name: str) -> None:
+    """When a member of its own generation says so."""
+    seen, expected = REMOVED[name]
+    assert decide(seen).do is expected
+
+
 def test_every_step_is_reached_by_a_row() -> None:
     """The tables above leave no decision out."""
-    tables = (FOUNDING, JOINING, SUPERSEDED, LEAVING, BACK, CONTEST, START)
+    tables = (FOUNDING, JOINING, SUPERSEDED, LEAVING, BACK, CONTEST, START, REMOVED)
     reached = {decide(row[0]).do for table in tables for row in table.values()}
     assert reached == set(presence.Do)

@@ -114,6 +114,17 @@ def test_only_the_leader_of_the_present_term_can_hand_over() -> None:
         assert leaders(bench) == ["a"]
 
 
+def test_a_message_of_the_old_leader_does_not_stop_the_new_one() -> None:
+    """A heartbeat that comes in the same moment as the call to take over."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    last = leader.log.entries[-1][1]
+    bench.nodes["b"].receive("a", ["timeout", 1])
+    bench.nodes["b"].receive("a", ["ae", 1, leader.replication.seq + 1, last, 1, [], last])
+    bench.run(0.05)
+    assert leaders(bench) == ["b"]
+
+
 def test_a_voter_that_cannot_lead_is_refused() -> None:
     """One that does not answer, a learner, a stranger; with nobody else there is no transfer."""
     bench = RaftBench()
