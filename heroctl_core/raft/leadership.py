@@ -10,6 +10,7 @@ import math
 from typing import TYPE_CHECKING, Final
 
 from .. import codec, limits
+from .entry_time import EntryTime
 from .membership import Configuration, next_change
 from .proposals import ENTRY_OVERHEAD
 
@@ -29,12 +30,12 @@ class Leadership:
         self._commit_told = self._commit_seen = self._last_sent = 0
         self._commit_due_s = 0.0
         self._forwarded_index = 0  # the newest entry with a command of a follower's caller
-        self._stamped: tuple[float, int] | None = None  # (monotonic s, ms) of our last entry
+        self._time = EntryTime()
 
     def begin(self) -> None:
         """The node just became leader."""
         self._led_term = self._node.core.term
-        self._stamped = None
+        self._time = EntryTime()
         self._node.divergence.begin()
 
     def forget_told(self) -> None:
@@ -63,8 +64,8 @@ class Leadership:
             return
         commands = node.proposals.take(limits.ENTRY_BYTES - ENTRY_OVERHEAD)
         if commands:
-            time_ms = self._entry_time_ms()
-            self._stamped = (node.clock.monotonic_s(), time_ms)
+            clock = node.clock
+            time_ms = self._time.next_ms(clock.time_ms(), clock.monotonic_s(), node.machine.time_ms)
             index = node.core.append(b"\x00" + codec.pack([time_ms, commands]))
             if node.proposals.took_forwarded:
                 self._forwarded_index = index
@@ -155,13 +156,3 @@ class Leadership:
             and noop is not None
             and (node.core.commit_index >= noop)
         )
-
-    def _entry_time_ms(self) -> int:
-        """The leader's clock, clamped: one clock that jumps cannot poison expiry (contracts.md)."""
-        node = self._node
-        time_ms = node.clock.time_ms()
-        if self._stamped is not None:
-            at_s, last_ms = self._stamped
-            elapsed_ms = int((node.clock.monotonic_s() - at_s) * 1000)
-            time_ms = min(time_ms, last_ms + elapsed_ms + limits.LEADER_TIME_SLACK_MS)
-        return max(time_ms, node.machine.time_ms)

@@ -7,7 +7,6 @@ elsewhere after a second.
 
 from __future__ import annotations
 
-import os
 import random
 import threading
 import time
@@ -15,9 +14,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ..client import Answer, Client, path_of
+from ..client import Answer, Client, new_request_id, path_of
 from ..errors import CommandRejected, HeroctlError, NotApplied, Unreachable
-from ..state.commands import new_request_id
 from .call_history import CALL_S, SLACK_S, CallHistory, unknown
 from .linearizability import Kind, Operation, State
 
@@ -131,7 +129,7 @@ class _LoadClient:
     def _write(self, kind: Kind, key: str, value: State, *, once: bool) -> bool | None:
         """Whether the write was applied; None when nobody knows."""
         started_s = time.monotonic()
-        request_id = new_request_id(time.time_ns() // 1_000_000, os.urandom(16)).hex()
+        request_id = new_request_id()
         maybe = False
         for node in self._route():
             began_s = time.monotonic()
