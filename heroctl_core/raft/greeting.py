@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .. import codec
-from .handshake import PROTOCOL, Hello, hello_from
+from .handshake import OLDEST_PROTOCOL, PROTOCOL, Hello, hello_from, spoken
 
 NONCE_BYTES: Final = 32
 PROOF_LABEL: Final = "heroctl raft handshake v1"  # the HKDF info of the key for proofs
@@ -45,6 +45,7 @@ class Greeting:
     nonce: bytes
     has_cluster: bool  # it is no empty node
     protocol: int = PROTOCOL
+    oldest_protocol: int = OLDEST_PROTOCOL
 
     def to_frame(self) -> list[object]:
         """As it travels."""
@@ -99,6 +100,7 @@ class Introduction:
             self._nonce,
             bool(mine.cluster_id),
             mine.protocol,
+            mine.oldest_protocol,
         ).to_frame()
 
     def take(self, frame: list[Any]) -> Taken:
@@ -157,9 +159,7 @@ class Introduction:
 
 def greeting_from(value: object) -> Greeting:
     """The greeting in a frame; ValueError when it is none."""
-    if not isinstance(value, dict) or value.get("protocol") != PROTOCOL:
-        spoken = value.get("protocol") if isinstance(value, dict) else None
-        raise ValueError(f"the peer speaks protocol {spoken!r:.20}, this node speaks {PROTOCOL}")
+    value = spoken(value)
     texts = [value.get(name) for name in ("cluster_name", "name", "key_id")]
     if not all(isinstance(text, str) and len(text) <= _TEXT_LENGTH for text in texts):
         raise ValueError("malformed greeting: a text")

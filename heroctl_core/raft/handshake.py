@@ -15,11 +15,20 @@ from enum import Enum
 from typing import Any, Final
 
 from ..config.model import split_address
+from ..state.commands import SCHEMA
 from ..version import __version__
 
 PROTOCOL: Final = 2  # 2: both ends prove that they have the secrets key
-# What a node of an older release does not say, and what holds then.
-_NEWER: Final = {"confirmed": False, "contested": False, "removed": (), "release": ""}
+OLDEST_PROTOCOL: Final = 2  # what a node of an older release may speak at least
+# What a node of an older release does not say, and what is taken instead.
+_NEWER: Final = {
+    "confirmed": False,
+    "contested": False,
+    "oldest_protocol": PROTOCOL,
+    "removed": (),
+    "schema": 1,
+    "release": "",
+}
 _RESTORE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
 Lineage = tuple[tuple[int, str], ...]  # (generation, restore id) from the first to the newest
@@ -46,6 +55,8 @@ class Hello:
     confirmed: bool = False  # knows that nothing older can commit any more
     contested: bool = False  # has met a live parent or a fork of its generation itself
     removed: tuple[tuple[str, int], ...] = ()  # (member id, index): members that are no more
+    oldest_protocol: int = OLDEST_PROTOCOL
+    schema: int = SCHEMA  # the newest commands that it knows
     release: str = __version__
 
     def to_value(self) -> dict[str, Any]:
@@ -53,13 +64,12 @@ class Hello:
 
 
 def hello_from(value: object) -> Hello:
-    """The hello in a frame; ValueError when it is none. No value of it can surprise later."""
-    if not isinstance(value, dict) or value.get("protocol") != PROTOCOL:
-        spoken = value.get("protocol") if isinstance(value, dict) else None
-        raise ValueError(f"the peer speaks protocol {spoken}, this node speaks {PROTOCOL}")
+    """The hello in a frame; ValueError when it is none. No value of it can surprise later. What
+    only a newer release says is passed over."""
+    value = spoken(value)
     try:
         known = {name: value[name] for name in Hello.__dataclass_fields__ if name not in _NEWER}
-        known |= {name: value.get(name, unsaid) for name, unsaid in _NEWER.items()}
+        known |= {name: value.get(name, default) for name, default in _NEWER.items()}
         known["lineage"] = tuple((int(n), str(r)) for n, r in known["lineage"])
         known["left"] = tuple((str(m), str(r)) for m, r in known["left"])
         known["removed"] = tuple((str(m), int(index)) for m, index in known["removed"])
@@ -71,6 +81,23 @@ def hello_from(value: object) -> Hello:
     return hello
 
 
+def spoken(value: object) -> dict[str, Any]:
+    """A greeting or hello of a node that we have a protocol in common with; else ValueError."""
+    newest = value.get("protocol") if isinstance(value, dict) else None
+    oldest = value.get("oldest_protocol", newest) if isinstance(value, dict) else None
+    if (
+        not isinstance(value, dict)
+        or type(newest) is not int
+        or type(oldest) is not int
+        or newest < OLDEST_PROTOCOL
+        or oldest > PROTOCOL
+    ):
+        theirs = newest if newest == oldest else f"{oldest} to {newest}"
+        ours = PROTOCOL if PROTOCOL == OLDEST_PROTOCOL else f"{OLDEST_PROTOCOL} to {PROTOCOL}"
+        raise ValueError(f"the peer speaks protocol {theirs!s:.20}, this node speaks {ours}")
+    return value
+
+
 def _fault(hello: Hello) -> str:
     texts = (hello.cluster_name, hello.cluster_id, hello.member_id, hello.boot_nonce,
              hello.name, hello.address, hello.key_id, hello.release)  # fmt: skip
@@ -78,6 +105,8 @@ def _fault(hello: Hello) -> str:
         return "a field is no text"
     if not isinstance(hello.header, dict) or type(hello.expect) is not int:
         return "header or expect"
+    if type(hello.schema) is not int:
+        return "schema"
     flags = (hello.has_quorum, hello.suspended, hello.confirmed, hello.contested)
     if not all(type(flag) is bool for flag in flags):
         return "a flag"

@@ -188,7 +188,9 @@ def _proposals(node: RaftNode, sender: str, commands: list[bytes]) -> str | None
             open_envelope(command)  # what no node can apply must never enter the log
     except ValueError as error:
         return str(error)
-    accepted = node.proposals.accept_forwarded(commands) if node.leading else 0
+    # Its own node has refused what a voter does not know; we may have met a voter that it has not.
+    known = node.leading and not any(map(node.refuses, commands))
+    accepted = node.proposals.accept_forwarded(commands) if known else 0
     if accepted < len(commands):
         node.send(sender, ["refused"])
     return None

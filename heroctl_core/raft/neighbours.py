@@ -149,6 +149,10 @@ class Neighbours:
             if h.member_id in node.connected
         }
 
+    def schemas(self) -> dict[str, int]:
+        """The newest command schema of each peer."""
+        return {h.member_id: h.schema for h in self.of(Relation.PEER)}
+
     def addresses(
         self, settings: RaftSettings, own_address: str, node: RaftNode | None, header: Header | None
     ) -> set[str]:

@@ -20,12 +20,14 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ..clock import Clock
-from ..errors import HeroctlError, ReadOnly
+from ..errors import HeroctlError, NotApplied, ReadOnly
+from ..state.commands import SCHEMA
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome
 from . import following, guard, inbound, roster
 from .changes import Changes
 from .compaction import Compaction
+from .compatibility import refusal_of
 from .core_side import CoreSide
 from .divergence import Divergence
 from .elections import Elections
@@ -93,6 +95,7 @@ class RaftNode:
         self.promises: list[tuple[str, list[object]]] = []
         self.connected: set[str] = set()
         self.candidates: dict[str, Candidate] = {}  # who is reached, members too
+        self.schemas = {member_id: SCHEMA}  # of each member that was met, itself included
         self.heard: dict[str, float] = {}  # last frame of each member
         self.may_vote = False  # until the start-up questions are answered
         self.lost_below = 0  # this node once acknowledged and may lack committed entries up to here
@@ -171,7 +174,13 @@ class RaftNode:
 
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """Any thread. See Replicator.propose."""
+        if (refusal := self.refuses(command)) is not None:
+            raise refusal
         return self.proposals.submit(command, request_id)
+
+    def refuses(self, command: bytes) -> NotApplied | None:
+        """Why a command must not enter the log: a voter does not know it."""
+        return refusal_of(command, self.configuration, self.schemas)
 
     def begin_dump(self) -> None:
         """Starts a dump of the machine as it is; the log is cut when it is durable."""

@@ -14,6 +14,7 @@ from typing import Any, Final
 from ..codec import pack, unpack
 
 VERSION: Final = 1  # of every body so far
+SCHEMA: Final = 1  # rises by one with every release that knows more commands than the one before
 REQUEST_ID_BYTES: Final = 16
 
 
@@ -256,6 +257,15 @@ def encode(envelope: Envelope) -> bytes:
             list(body),
         ]
     )
+
+
+# (kind, version) → the schema that brought it; what is not here was there from the beginning.
+_SINCE: Final[dict[tuple[int, int], int]] = {}
+
+
+def schema_of(data: bytes) -> int:
+    """The schema that a node must know to apply an envelope that `encode` made."""
+    return _SINCE.get((data[1], data[2]), 1)
 
 
 def request_id_of(data: bytes) -> bytes:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from heroctl_core.raft.greeting import NONCE_BYTES, Greeting, greeting_from
 from heroctl_core.raft.handshake import Hello, Relation, contains, hello_from, judge
 
 ME = Hello(
@@ -90,6 +91,9 @@ def test_containment(longer: Any, shorter: Any, contained: bool) -> None:
     assert contains(longer, shorter) is contained
 
 
+NEWER = {"confirmed", "contested", "oldest_protocol", "removed", "schema", "release"}
+
+
 def wire(hello: Hello) -> dict[str, Any]:
     """The hello as it arrives: lists for tuples."""
     value = hello.to_value()
@@ -105,16 +109,42 @@ def test_a_hello_arrives_as_it_was_sent() -> None:
 
 
 def test_a_node_of_the_release_before_says_less() -> None:
-    """It does not know of confirmed and contested, and is understood without."""
+    """It knows the oldest commands, and nothing of what came into the hello later."""
     said = wire(ME)
-    del said["confirmed"], said["contested"]
-    assert hello_from(said) == ME
+    for name in NEWER:
+        del said[name]
+    assert hello_from(said) == replace(ME, release="")
+
+
+def test_a_node_of_the_release_after_says_more() -> None:
+    """What we do not know of is passed over, as long as it still speaks our protocol."""
+    said = wire(ME) | {"protocol": 7, "schema": 5, "release": "9.0", "mood": ["good"]}
+    assert hello_from(said) == replace(ME, protocol=7, schema=5, release="9.0")
+    with pytest.raises(ValueError, match="the peer speaks protocol 3 to 7, this node speaks 2"):
+        hello_from(said | {"oldest_protocol": 3})
+    with pytest.raises(ValueError, match="the peer speaks protocol 1, this node speaks 2"):
+        hello_from(said | {"protocol": 1, "oldest_protocol": 1})
+
+
+def test_a_greeting_of_another_release_is_understood() -> None:
+    """By the same rule, before the hello: it says neither more nor less than it did."""
+    greeting = Greeting("prod", "node-b", "key", bytes(NONCE_BYTES), True)
+    value = cast("dict[str, Any]", greeting.to_frame()[1])
+    assert greeting_from(value | {"protocol": 7, "mood": 1}) == greeting
+    del value["oldest_protocol"]
+    assert greeting_from(value) == greeting
+    with pytest.raises(ValueError, match="protocol 3, this node speaks 2"):
+        greeting_from(value | {"protocol": 3})
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"protocol": 99},
+        {"protocol": 99, "oldest_protocol": 99},
+        {"protocol": "2"},
+        {"oldest_protocol": None},
+        {"schema": "1"},
+        {"release": 1},
         {"lineage": [[1]]},
         {"lineage": 5},
         {"left": [["m"]]},
@@ -142,7 +172,7 @@ def test_what_is_no_hello_is_refused(value: object) -> None:
 
 def test_a_missing_field_is_refused() -> None:
     """Each of those that every release says."""
-    for name in set(Hello.__dataclass_fields__) - {"confirmed", "contested", "removed", "release"}:
+    for name in set(Hello.__dataclass_fields__) - NEWER:
         value = wire(ME)
         del value[name]
         with pytest.raises(ValueError, match=r"hello|protocol"):

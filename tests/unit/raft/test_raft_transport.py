@@ -123,7 +123,7 @@ def test_two_live_processes_with_one_member_id_are_cut_off(make: Make) -> None:
 def test_another_protocol_is_refused(make: Make, pair: tuple[End, End]) -> None:
     """The reason names both numbers."""
     raw = Raw(pair[0])
-    raw.say_hello(other(hello("c"), protocol=99))
+    raw.say_hello(other(hello("c"), protocol=99, oldest_protocol=99))
     run([pair[0]], raw.look)
     assert f"protocol 99, this node speaks {PROTOCOL}" in pair[0].refusals[0]
     assert still_works(pair)
