@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from ..errors import NodeFault
+from ..errors import HeroctlError, NodeFault
 from .call_history import CallHistory
 from .call_load import CallLoad, Nodes
 from .faulty_cluster import CLOCK_KINDS, DISK_KINDS, KINDS, Fault, FaultyCluster, fault
@@ -121,8 +121,8 @@ class FaultRun:
         self._report.faults[fault.kind] += 1
         try:
             fault.begin()
-        except NodeFault as error:
-            self.history.broken(error.message)
+        except HeroctlError as error:
+            self.history.broken(f"{fault.words}: {error.message}")
 
     def _hold(self, seconds: float) -> None:
         end_s = time.monotonic() + seconds
@@ -153,6 +153,8 @@ class FaultRun:
     def _heal(self) -> None:
         cluster = self._cluster
         cluster.proxy.heal()
+        if cluster.disk is not None:
+            cluster.disk.free()
         for name in cluster.nodes:
             cluster.resume(name)
             if cluster.clocks is not None:

@@ -115,11 +115,11 @@ class FaultyCluster(LocalCluster):
                 self.disk.unmount()
 
     def write_until_full(self) -> None:
-        """Fills the small disk, and writes until its node stops itself."""
+        """Fills the small disk, and writes until its node says that it has no room."""
         assert self.disk is not None
         self.disk.fill()
         number, end_s = 0, time.monotonic() + _FULL_S
-        while self.small.is_running:
+        while not self._lacks_room():
             name = list(self.nodes)[number % len(self.nodes)]
             number += 1
             try:
@@ -129,7 +129,10 @@ class FaultyCluster(LocalCluster):
                 pass  # the full node, or one that hears nothing of the others yet
             if time.monotonic() > end_s:
                 raise NodeFault(f"{self.small.name} goes on although its disk is full")
-        self.kill(self.small.name)
+
+    def _lacks_room(self) -> bool:
+        with self.small.client(timeout_s=2.0) as client:
+            return "no space" in str(client.get("/v1/status").body["warnings"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,14 +253,9 @@ def _clock(choice: _Choice, victim: str) -> Fault:
 
 def _full_disk(choice: _Choice) -> Fault:
     cluster = choice.cluster
-    disk, name = cluster.disk, cluster.small.name
-    assert disk is not None
-
-    def end() -> None:
-        disk.free()
-        cluster.start(name)
-
-    return Fault("full disk", f"full disk of {name}", 0.5, cluster.write_until_full, end)
+    assert cluster.disk is not None
+    words = f"full disk of {cluster.small.name}"
+    return Fault("full disk", words, choice.hold_s(), cluster.write_until_full, cluster.disk.free)
 
 
 KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {

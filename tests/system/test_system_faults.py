@@ -20,7 +20,7 @@ FAULTS = ("clock of leader", "full disk", "clock of one", "kill most")
 
 def test_clocks_that_jump_and_a_full_disk_lose_nothing(tmp_path: Path) -> None:
     """The history stays linearizable, nothing acknowledged is missing; a node whose disk was full
-    stops by itself and goes on when there is room again; a jump by a day stops nobody."""
+    goes on when there is room again; a jump by a day stops nobody."""
     shown: list[str] = []
     with FaultyCluster(
         tmp_path / "cluster", size=3, election_timeout_ms=300, clocks=True, small_disk=True
