@@ -92,6 +92,7 @@ class Standing:
         if serves and node.suspended is None:
             self._quorum_s = now_s
         node.candidates = self.neighbours.candidates(node)
+        node.schemas.update(self.neighbours.schemas())
         if self._address:
             own = Candidate(self.settings.node_name, self._address, __version__)
             node.candidates[node.member_id] = own
