@@ -94,7 +94,7 @@ def _theirs() -> dict[str, float]:
         connection = etcd.Connection(server.leader)
         connection.put_all(etcd_rows())
         connection.close()
-        pid = server.processes[0].pid
+        pid = next(iter(server.processes.values())).pid
         idle = resident_mb(pid)
         reset_peak(pid)
         target = Path(folder, "snap.db")

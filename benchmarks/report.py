@@ -29,8 +29,9 @@ def show(
     as_json: bool,
     notes: Iterable[str] = (),
 ) -> int:
-    """Prints the figures that are there; the exit code is 0, for a missed goal is no failure."""
+    """Prints the figures that have a line; the exit code is 0, for a missed goal is no failure."""
     notes = list(notes)
+    figures = {line.key: figures[line.key] for line in lines if line.key in figures}
     if as_json:
         print(json.dumps(_tree(question, lines, figures, notes), indent=2))
         return 0
@@ -80,7 +81,7 @@ def _goal(line: Line, value: float) -> str:
     if line.at_most is not None:
         is_reached, words = value <= line.at_most, f"at most {line.at_most:g}"
     elif line.at_least is not None:
-        is_reached, words = value >= line.at_least, f"at least {line.at_least:,.0f}"
+        is_reached, words = value >= line.at_least, f"at least {line.at_least:,g}"
     else:
         return ""
     return f"goal {words}: {'reached' if is_reached else 'missed'}"
