@@ -26,7 +26,7 @@ from .node_keys import proof_key, read_credentials, read_node_keys
 from .raft.credentials import Trust
 from .raft.folder import DataFolder
 from .raft.runtime import RaftSettings, Runtime
-from .server.port import Status
+from .server.port import Status, TlsStatus
 from .state.commands import Command
 from .state.outcome import Outcome
 from .state.rows import KINDS
@@ -77,7 +77,7 @@ class ControlPlane:
             node=config.node.name,
         )
         self.lifecycle = Lifecycle(self._runtime, self._folder, self._keys, config, clock)
-        self._duties = Duties(self._runtime, self.metrics, clock)
+        self._duties = Duties(self._runtime, self.metrics, clock, self._credentials)
         self._runtime.start(self._keyring.stored)
         self._duties.start()
 
@@ -133,6 +133,17 @@ class ControlPlane:
             revision=machine.revision,
             epoch=machine.epoch,
             rows={kind: machine.count(kind) for kind in KINDS},
+            tls=self._tls_status(),
+        )
+
+    def _tls_status(self) -> TlsStatus | None:
+        if self._credentials is None:
+            return None
+        contexts = self._credentials.contexts
+        return TlsStatus(
+            node_expires_ms=int(contexts.node_expires_s * 1000),
+            authority_expires_ms=int(contexts.authority_expires_s * 1000),
+            warnings=tuple(self._credentials.warnings),
         )
 
     @property

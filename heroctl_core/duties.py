@@ -1,4 +1,5 @@
-"""What the leader does on its own: so far, forgetting metric samples older than seven days.
+"""What a node does on its own now and then: it forgets metric samples older than seven days, when
+it leads, and takes new certificates.
 
 Expiry is a command like any other: the machine never looks at a clock.
 """
@@ -7,27 +8,32 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Final
 
 from .catalogue.metrics import Metrics, window_start_ms
 from .clock import Clock
 from .errors import HeroctlError
+from .raft.credentials import LOOK_S, Credentials
 from .raft.port import Replicator
 from .state.metrics import BLOCK_MS
-
-_EVERY_S: Final = 60.0
 
 log = logging.getLogger("heroctl.duties")
 
 
 class Duties:
-    """A thread that looks once a minute; it proposes only on the leader, and only when a whole
+    """A thread that looks every few seconds; it proposes only on the leader, and only when a whole
     block of samples has left the window."""
 
-    def __init__(self, replicator: Replicator, metrics: Metrics, clock: Clock) -> None:
+    def __init__(
+        self,
+        replicator: Replicator,
+        metrics: Metrics,
+        clock: Clock,
+        credentials: Credentials | None = None,
+    ) -> None:
         self._replicator = replicator
         self._metrics = metrics
         self._clock = clock
+        self._credentials = credentials
         self._expired_ms = 0
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heroctl-duties", daemon=True)
@@ -42,7 +48,9 @@ class Duties:
             self._thread.join()
 
     def look(self) -> None:
-        """One look: proposes what is due."""
+        """One look: does what is due."""
+        if self._credentials is not None:
+            self._credentials.refresh()
         before_ms = window_start_ms(self._clock.time_ms()) // BLOCK_MS * BLOCK_MS
         if before_ms <= self._expired_ms or self._replicator.status().role != "leader":
             return
@@ -51,7 +59,7 @@ class Duties:
         self._expired_ms = before_ms
 
     def _run(self) -> None:
-        while not self._stopped.wait(_EVERY_S):
+        while not self._stopped.wait(LOOK_S):
             try:
                 self.look()
             except HeroctlError as error:  # the next look tries again

@@ -33,7 +33,7 @@ def _default_folder() -> Path:
 )
 def command(nodes: int, data_dir: Path) -> None:
     stopped = _stop_on_signal()
-    with LocalCluster(data_dir, size=nodes, name="dev", ports=_PORTS) as cluster:
+    with LocalCluster(data_dir, size=nodes, name="dev", ports=_PORTS, tls=True) as cluster:
         output.say(f"starting {nodes} nodes in {cluster.folder}")
         cluster.start(bootstrap=nodes == 1)
         cluster.wait_ready()

@@ -128,10 +128,28 @@ def _validate(document: Document, name: str) -> schema.Config:
         found = explain.problems(error, document, schema.Config)
         problems += [p for p in found if p[1] not in told]
     problems += _open_files(document)
+    told = {path for _, path, _ in problems}
+    problems += [p for p in _beyond_loopback(document) if p[1] not in told]
     if problems or block is None:
         lines = [complaint(name, *problem) for problem in sorted(problems, key=lambda p: p[0])]
         raise ConfigError("\n".join(lines))
     return block
+
+
+def _beyond_loopback(document: Document) -> list[tuple[tuple[int, int], KeyPath, str]]:
+    """Addresses of the Raft port that others can reach, without TLS."""
+    values = dict(leaves(document.value))
+    found: list[tuple[tuple[int, int], KeyPath, str]] = []
+    paths: tuple[KeyPath, ...] = (("raft", "listen"), ("raft", "advertise"))
+    for path in paths:
+        address = values.get(path)
+        if not isinstance(address, str) or values.get(("tls", "cert_file")) is not None:
+            continue
+        try:
+            model.check_loopback(address)
+        except ValueError as error:
+            found.append((document.place(path), path, f"{error}, or {model.TLS_RULE}"))
+    return found
 
 
 def _open_files(document: Document) -> list[tuple[tuple[int, int], KeyPath, str]]:

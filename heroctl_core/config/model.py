@@ -29,6 +29,9 @@ NAME_RULE: Final = "1 to 63 letters, digits, '.', '-' and '_', with a letter or 
 ADDRESS_RULE: Final = "HOST:PORT, as in 127.0.0.1:7101 or [::1]:7101"
 
 
+TLS_RULE: Final = "any address with tls: ca_file, cert_file and key_file"
+
+
 def check_name(name: str) -> str:
     """`name`, when a cluster or node may be called so; ValueError otherwise."""
     if not _NAME.fullmatch(name):
@@ -315,5 +318,5 @@ def _transport_fault(config: Config) -> tuple[str, str] | None:
         try:
             check_loopback(address)
         except ValueError as error:
-            return f"raft.{key}", f"{error}, or tls with ca_file, cert_file and key_file"
+            return f"raft.{key}", f"{error}, or {TLS_RULE}"
     return None

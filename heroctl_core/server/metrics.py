@@ -24,6 +24,10 @@ _FAMILIES: Final[dict[str, tuple[str, str]]] = {
     "generation": ("gauge", "Rises with each offline restore or forced bootstrap."),
     "revision": ("gauge", "Revision of the state."),
     "state_rows": ("gauge", "Rows of each kind."),
+    "tls_certificate_expiry_timestamp_seconds": (
+        "gauge",
+        "Until when the certificates between the nodes are valid; absent without TLS.",
+    ),
 }
 
 
@@ -41,13 +45,25 @@ def exposition(status: Status) -> str:
         "generation": status.generation,
         "revision": status.revision,
         "state_rows": status.rows,
+        "tls_certificate_expiry_timestamp_seconds": _expiry(status),
     }
     return "".join(line + "\n" for line in _lines(values))
+
+
+def _expiry(status: Status) -> Mapping[str, float]:
+    if status.tls is None:
+        return {}
+    return {
+        "authority": status.tls.authority_expires_ms // 1000,
+        "node": status.tls.node_expires_ms // 1000,
+    }
 
 
 def _lines(values: Mapping[str, float | Mapping[str, float]]) -> Iterator[str]:
     for name, (kind, text) in _FAMILIES.items():
         value = values[name]
+        if value == {}:
+            continue
         yield f"# HELP heroctl_{name} {text}"
         yield f"# TYPE heroctl_{name} {kind}"
         if isinstance(value, Mapping):

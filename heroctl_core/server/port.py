@@ -21,6 +21,22 @@ from ..version import __version__
 
 
 @dataclass(frozen=True, slots=True)
+class TlsStatus:
+    """Until when the certificates of a node are valid, and what is wrong with them."""
+
+    node_expires_ms: int
+    authority_expires_ms: int
+    warnings: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, str]:
+        """As the API shows it."""
+        return {
+            "certificate_expires": rfc3339(self.node_expires_ms),
+            "authority_expires": rfc3339(self.authority_expires_ms),
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     """One look at a node: what its engine last published, and where its state stands."""
 
@@ -30,6 +46,7 @@ class Status:
     revision: int
     epoch: int
     rows: Mapping[str, int] = field(default_factory=dict)
+    tls: TlsStatus | None = None  # None: the nodes talk without TLS
 
     @property
     def mode(self) -> Mode:
@@ -99,7 +116,8 @@ class Status:
             "failed_installs": raft.failed_installs,
             "peers_cut_off": raft.peers_cut_off,
             "rows": dict(self.rows),
-            "warnings": list(raft.warnings),
+            "tls": self.tls.to_json() if self.tls else None,
+            "warnings": [*raft.warnings, *(self.tls.warnings if self.tls else ())],
         }
 
     def _shown(self, member: Member) -> dict[str, Any]:

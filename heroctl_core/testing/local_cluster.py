@@ -22,6 +22,7 @@ from typing import Any, Final, Self, TypeVar
 
 from ..client import Client
 from ..crypto.keys import generate_key_file
+from ..crypto.pki import CA_CERTIFICATE, issue, make_authority
 from ..errors import HeroctlError, NodeFault, Unreachable, UsageError
 from ..files import write_atomic
 
@@ -90,8 +91,10 @@ class LocalCluster:
         ports: Iterable[int] | None = None,
         election_timeout_ms: int = 1000,
         dialed_at: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
+        tls: bool = False,
     ) -> None:
-        """`dialed_at`: where the others reach the Raft address of each node; a proxy's address."""
+        """`dialed_at`: where the others reach the Raft address of each node; a proxy's address.
+        `tls`: the nodes talk over TLS, with certificates of an authority in `folder`/tls."""
         self.folder = folder.resolve()
         self.name = name
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -111,6 +114,9 @@ class LocalCluster:
             for node in told["nodes"]
         }
         self._dialed = dialed_at({node.name: node.raft for node in self.nodes.values()})
+        self._tls = tls
+        if tls and not (self.tls_dir / CA_CERTIFICATE).exists():
+            make_authority(self.tls_dir, name)
         for node in self.nodes.values():
             self._configure(node, election_timeout_ms)
 
@@ -118,6 +124,11 @@ class LocalCluster:
     def key_file(self) -> Path:
         """The key that encrypts the cluster's snapshots and wraps its keyring."""
         return self.folder / "backup.key"
+
+    @property
+    def tls_dir(self) -> Path:
+        """The authority and the certificates of the nodes, with TLS."""
+        return self.folder / "tls"
 
     @property
     def token_file(self) -> Path:
@@ -273,7 +284,19 @@ class LocalCluster:
             "api": {"listen": node.api, "socket": str(node.socket)},
             "backup": {"encryption_key_file": str(self.key_file)},
         }
+        if self._tls:
+            config["tls"] = self._certificate(node)
         write_atomic(node.config_file, json.dumps(config, indent=2).encode() + b"\n")
+
+    def _certificate(self, node: LocalNode) -> dict[str, str]:
+        """The tls block of a node, whose certificate is made the first time."""
+        if not (self.tls_dir / f"{node.name}.crt").exists():
+            issue(self.tls_dir, node.name)
+        return {
+            "ca_file": str(self.tls_dir / CA_CERTIFICATE),
+            "cert_file": str(self.tls_dir / f"{node.name}.crt"),
+            "key_file": str(self.tls_dir / f"{node.name}.key"),
+        }
 
 
 def free_ports(count: int) -> list[int]:
