@@ -6,6 +6,7 @@ What comes in is the plan or the report as JSON (recovery/restore.py), so both l
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any, Final
 
 import click
@@ -32,20 +33,37 @@ def confirm(plan: dict[str, Any], *, yes: bool, confirm_cluster: str | None) -> 
 
     name, cluster_id, foreign = plan["cluster"], plan["cluster_id"], plan.get("foreign", False)
     word = cluster_id[:ID_TYPED] if foreign else name
-    if yes and confirm_cluster is not None:
-        typed = confirm_cluster
-    elif sys.stdin.isatty():
-        tell_plan(plan, err=True)
-        what = f"the id of the archive's cluster ({word})" if foreign else f"its name ({name})"
-        question = f"this replaces all of cluster {name}: type {what} to restore"
-        typed = click.prompt(question, err=True).strip()
-    else:
+    what = f"the id of the archive's cluster ({word})" if foreign else f"its name ({name})"
+    typed = typed_name(
+        f"this replaces all of cluster {name}: type {what} to restore",
+        word,
+        yes=yes,
+        given=confirm_cluster,
+        tell=lambda: tell_plan(plan, err=True),
+    )
+    if not confirms(typed, name, cluster_id, foreign=foreign):
+        raise UsageError(f"{typed!r} is not {word}: nothing was changed")
+
+
+def typed_name(
+    question: str,
+    word: str,
+    *,
+    yes: bool,
+    given: str | None,
+    tell: Callable[[], None] = lambda: None,
+) -> str:
+    """What the operator typed as `word`: in --confirm-cluster, or on the terminal, where `tell`
+    shows first what is asked about. UsageError where nobody can be asked."""
+    if yes and given is not None:
+        return given
+    if not sys.stdin.isatty():
         raise UsageError(
             "there is no terminal to ask on: nothing was changed",
             hint=f"say --yes --confirm-cluster {word}",
         )
-    if not confirms(typed, name, cluster_id, foreign=foreign):
-        raise UsageError(f"{typed!r} is not {word}: nothing was changed")
+    tell()
+    return str(click.prompt(question, err=True)).strip()
 
 
 def refuse(plan: dict[str, Any]) -> None:

@@ -1,8 +1,10 @@
-"""Changes of generation of a node that runs: the forced bootstrap of the guide's scenario 1.
+"""Changes of generation of a node that runs: the forced bootstrap of the guide's scenario 1, and
+what an operator says of a generation that is contested.
 
-The server is up, read-only, without a quorum. It freezes first – no votes, acknowledgements or
-elections in the old generation from then on –, restores into its own folder and goes on in the new
-generation, all in one process. Until CURRENT is changed an error lets the old generation go on.
+In a forced bootstrap the server is up, read-only, without a quorum. It freezes first – no votes,
+acknowledgements or elections in the old generation from then on –, restores into its own folder and
+goes on in the new generation, all in one process. Until CURRENT is changed an error lets the old
+generation go on.
 """
 
 from __future__ import annotations
@@ -81,6 +83,39 @@ class Lifecycle:
                 return self._restore_frozen(restore)
             finally:
                 self._restoring.release()
+
+    def resume(self, *, others_destroyed: bool) -> None:
+        """See server.port.Lifecycle."""
+        from .raft import orders
+
+        runtime, now_s = self._runtime, self._clock.monotonic_s()
+        runtime.call(
+            lambda: orders.resume(runtime.standing, now_s, others_destroyed=others_destroyed)
+        ).result(_CALL_S)
+        until = time.monotonic() + _SERVES_S
+        while not runtime.call(lambda: runtime.standing.has_decided).result(_CALL_S):
+            if time.monotonic() > until:
+                raise RecoveryError(
+                    "; ".join(runtime.status().warnings) or "other nodes are still asked",
+                    hint="start those nodes or switch them off; if they are destroyed for good: "
+                    "heroctl cluster resume --others-destroyed",
+                )
+            time.sleep(0.02)
+        if contested := runtime.call(lambda: runtime.standing.contested).result(_CALL_S):
+            raise RecoveryError(f"contested: {contested}")
+
+    def yield_to(self, name: str, *, confirm_cluster: str) -> str:
+        """See server.port.Lifecycle."""
+        from .raft import orders
+
+        cluster = self._config.cluster.name
+        if confirm_cluster != cluster:
+            raise RecoveryError(
+                f"{confirm_cluster!r} was confirmed, this is cluster {cluster}",
+                hint="check that you are on the right machine",
+            )
+        runtime, now_s = self._runtime, self._clock.monotonic_s()
+        return runtime.call(lambda: orders.yield_to(runtime.standing, now_s, name)).result(_CALL_S)
 
     def _restore_frozen(self, restore: Restore) -> RestoreReport:
         self._runtime.call(lambda: self._runtime.freeze("forced bootstrap")).result(_CALL_S)

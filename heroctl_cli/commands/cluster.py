@@ -7,6 +7,7 @@ import click
 from heroctl_core.client import path_of
 
 from .. import connection, output
+from ..restores import typed_name
 from .status import members
 
 
@@ -20,4 +21,40 @@ def _members(addr: str | None) -> None:
     output.emit(status["members"], text=lambda: members(status))
 
 
-command = click.Group("cluster", help="The members of the cluster.", commands=[_members])
+@click.command("resume", help="Let a restored node go on: look again whether it is contested.")
+@click.option(
+    "--others-destroyed",
+    is_flag=True,
+    help="The nodes of the generation before the restore will never come back.",
+)
+@connection.online
+def _resume(addr: str | None, *, others_destroyed: bool) -> None:
+    with connection.connect(addr) as client:
+        body = {"others_destroyed": others_destroyed}
+        status = client.write("POST", path_of("cluster", "resume"), body, retry=False).body
+    text = f"node {status['node']}, generation {status['generation']}: {status['fencing']}"
+    output.emit(status, text=lambda: click.echo(text))
+
+
+@click.command("yield", help="Give this node's restore up: it joins NODE (or a restore id).")
+@click.argument("node")
+@click.option("--yes", is_flag=True, help="Do not ask; needs --confirm-cluster.")
+@click.option("--confirm-cluster", metavar="NAME", help="The cluster's name, as typed by you.")
+@connection.online
+def _yield(addr: str | None, node: str, confirm_cluster: str | None, *, yes: bool) -> None:
+    with connection.connect(addr) as client:
+        status = client.get(path_of("status")).body
+        cluster, number = status["cluster"], status["generation"]
+        question = (
+            f"this puts generation {number} of node {status['node']} into quarantine: type the "
+            f"cluster's name ({cluster}) to yield"
+        )
+        typed = typed_name(question, cluster, yes=yes, given=confirm_cluster)
+        body = {"to": node, "confirm_cluster": typed}
+        done = client.write("POST", path_of("cluster", "yield"), body, retry=False).body
+    output.emit(done, text=lambda: click.echo(done["done"]))
+
+
+command = click.Group(
+    "cluster", help="The members of the cluster.", commands=[_members, _resume, _yield]
+)

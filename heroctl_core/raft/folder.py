@@ -10,7 +10,6 @@ point. Marks are durable when they are set. docs/contracts.md, "Identity and fol
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Mapping
@@ -48,6 +47,8 @@ _BOUND: Final = ("frozen", "contested", "confirmed", "removed")
 class DataFolder:
     """An open, locked data folder, for one thread at a time."""
 
+    new_id = staticmethod(new_member_id)  # the simulator has its own
+
     def __init__(self, path: Path, lock: files.DirLock, identity: Identity) -> None:
         self.path = path
         self._lock = lock
@@ -71,7 +72,7 @@ class DataFolder:
             identity = read_identity(path)
             if identity is None:
                 refuse_orphans(path)
-                identity = Identity(node_name, new_member_id(), cluster_name)
+                identity = Identity(node_name, cls.new_id(), cluster_name)
                 write_identity(path, identity)
             if identity.cluster_name != cluster_name:
                 raise UsageError(
@@ -161,9 +162,9 @@ class DataFolder:
         """Makes generation 1 of a new cluster with `members` (id: name, address) as voters."""
         specs = {m: MemberSpec(name, address, voter=True) for m, (name, address) in members.items()}
         header = Header(
-            cluster_id=secrets.token_hex(16),
+            cluster_id=self.new_id(),
             cluster_name=cluster_name,
-            lineage=(Generation(1, secrets.token_hex(8)),),
+            lineage=(Generation(1, self.new_id()[:16]),),
             members=Configuration(specs),
             origin="bootstrap",
             created_at=rfc3339(time.time_ns() // 1_000_000),
@@ -228,7 +229,7 @@ class DataFolder:
         with files.faults(self.path):
             (self.path / "CURRENT").unlink(missing_ok=True)
         files.fsync_dir(self.path)
-        self.identity = replace(self.identity, member_id=new_member_id(), cluster_id=None)
+        self.identity = replace(self.identity, member_id=self.new_id(), cluster_id=None)
         write_identity(self.path, self.identity)
         self.clear_mark("contested")
         self.clear_mark("frozen")

@@ -45,7 +45,8 @@ def resume(standing: Standing, now_s: float, *, others_destroyed: bool) -> None:
 
 def yield_to(standing: Standing, now_s: float, name: str) -> str:
     """Gives the generation up for that of the node or restore id `name`: it goes into quarantine,
-    and the node joins. What was done; RecoveryError for a confirmed generation that serves."""
+    and the node joins. What was done; RecoveryError for a confirmed generation that serves, unless
+    the other one is confirmed as well."""
     of, node = _named(standing, now_s, name), standing.host.node
     number, restore_id = of.lineage[-1]
     if node is None:
@@ -53,7 +54,7 @@ def yield_to(standing: Standing, now_s: float, name: str) -> str:
         promise = {"generation": number, "restore_id": restore_id, "member_id": ""}
         standing.folder.set_mark("left", promise)
         return f"this node is empty: it joins generation {number} of node {of.name}"
-    if standing.confirmed and node.may_vote and node.has_quorum():
+    if standing.confirmed and not of.confirmed and node.may_vote and node.has_quorum():
         raise RecoveryError(
             "this node serves a confirmed generation with a quorum: it gives up nothing",
             hint=f"if it is node {of.name} that has to go, stop that one",

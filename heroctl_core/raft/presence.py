@@ -219,7 +219,9 @@ def _comparable(newest: Hello, others: Iterable[Hello]) -> bool:
 def _questions_answered(situation: Situation) -> bool:
     if not situation.open_questions:
         return True
-    if situation.was_contested:  # silence proves nothing when a live majority was there before
+    if (
+        situation.was_contested and not situation.confirmed
+    ):  # silence proves nothing when a live majority was there before
         return False
     restored = situation.parent_voters or not situation.confirmed
     limit = PARENT_QUESTIONS_S if restored else QUESTIONS_S

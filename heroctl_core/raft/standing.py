@@ -92,7 +92,6 @@ class Standing:
         if serves and node.suspended is None:
             self._quorum_s = now_s
         node.candidates = self.neighbours.candidates(node)
-        node.schemas.update(self.neighbours.schemas())
         if self._address:
             own = Candidate(self.settings.node_name, self._address, __version__)
             node.candidates[node.member_id] = own
@@ -138,6 +137,12 @@ class Standing:
         return self.settings.listen is None or fence.is_confirmed(self.folder)
 
     @property
+    def has_decided(self) -> bool:
+        """Whether the others were asked, and this node takes part or knows why not."""
+        node = self.host.node
+        return node is not None and (node.may_vote or node.suspended is not None)
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What an operator has to know, and what to do about it."""
         own = []
@@ -175,7 +180,7 @@ class Standing:
             address=self._address,
             key_id=settings.key_id,
             expect=settings.expect,
-            has_quorum=node is not None and node.may_vote and node.has_quorum(),
+            has_quorum=node is not None and _is_in_quorum(node),
             suspended=node is not None and node.suspended is not None,
             left=folder.left_marks(),
             header=header.to_value() if header else {},
@@ -288,3 +293,10 @@ class Standing:
         log.warning("%s", text)
         self.host.reopen()
         return text
+
+
+def _is_in_quorum(node: RaftNode) -> bool:
+    """Whether this node is one of a majority. Who only asks to join knows an old configuration, and
+    hears a majority of that where there is none any more."""
+    is_voter = node.member_id in node.configuration.voters
+    return is_voter and node.may_vote and node.has_quorum()

@@ -7,7 +7,7 @@ refusals.py. The facts come from the archive, the data folder and the peers; not
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from ..clock import rfc3339
@@ -109,7 +109,7 @@ def make_plan(
     foreign = is_foreign(archive, present)
     ours = [peer for peer in peers if peer.cluster_id in (head.cluster_id, present.cluster_id)]
     parent_lineage = head.lineage if foreign else _parent_lineage(present, archive)
-    parent = EMPTY if foreign else present.fence
+    parent = EMPTY if foreign else _parent(present, parent_lineage)
     return RestorePlan(
         archive=archive,
         present=present,
@@ -135,6 +135,15 @@ def _next_number(archive: ArchiveFacts, present: Present, peers: Sequence[Peer])
     lineages = [present.lineage, archive.lineage, *(peer.lineage for peer in peers)]
     numbers = [number for lineage in lineages for number, _ in lineage]
     return max(*numbers, int(present.receipt.get("generation", 0)), 0) + 1
+
+
+def _parent(present: Present, lineage: Lineage) -> Configuration:
+    """Who must not go on beside the new generation. An archive that continues the folder's lineage
+    comes from a generation whose voters nobody here knows: then the folder's are only asked."""
+    if lineage == present.lineage:
+        return present.fence
+    members = present.fence.members.items()
+    return Configuration({m: replace(s, voter=False) for m, s in members})
 
 
 def _parent_lineage(present: Present, archive: ArchiveFacts) -> Lineage:

@@ -183,6 +183,16 @@ class Lifecycle(Protocol):
         RecoveryError while there is a quorum, ArchiveError."""
         ...
 
+    def resume(self, *, others_destroyed: bool) -> None:
+        """Ends a contest that is over; with `others_destroyed` the generation counts as confirmed.
+        Raises RecoveryError while a rival runs."""
+        ...
+
+    def yield_to(self, name: str, *, confirm_cluster: str) -> str:
+        """Gives this node's generation up for that of another node, by its name, address or restore
+        id; what was done. Raises RecoveryError for a confirmed generation that serves."""
+        ...
+
 
 class Node(Protocol):
     """One running node. Everything may be called from any thread."""

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..catalogue.access import Actor
 from ..catalogue.resource import Resource
 from ..errors import CommandRejected, NodeFault, NotApplied, ReadOnly
-from . import metrics, resources
+from . import documents, metrics, resources
 from .port import Node, RestoreOptions, SavedSnapshot
 from .resources import Function
 from .wire import Call, Reply
@@ -78,14 +78,30 @@ def save_snapshot(node: Node, actor: Actor, call: Call, folder: Path) -> tuple[P
 def may_restore(actor: Actor) -> None:
     """CommandRejected denied for everybody but the operator of this machine.
 
-    A forced bootstrap decides about one node and its disk, so it is not a matter of tokens.
+    It decides about one node and its disk, so it is not a matter of tokens.
     """
     if not actor.operator:
         raise CommandRejected(
             "denied",
-            "a running node restores only for the operator on its own machine",
+            "a running node changes its generation only for the operator on its own machine",
             hint="run the command there, as root or as the server's user",
         )
+
+
+def resume(node: Node, actor: Actor, call: Call) -> Reply:
+    """Ends a contest, or declares the other nodes destroyed."""
+    may_restore(actor)
+    body = documents.fields(call, "resume", "others_destroyed")
+    node.lifecycle.resume(others_destroyed=body.get("others_destroyed") is True)
+    return Reply(node.status().to_json())
+
+
+def yield_to(node: Node, actor: Actor, call: Call) -> Reply:
+    """Gives the generation of this node up."""
+    may_restore(actor)
+    body = documents.fields(call, "yield", "to confirm_cluster")
+    to, cluster = (str(documents.required(body, "yield", f)) for f in ("to", "confirm_cluster"))
+    return Reply({"done": node.lifecycle.yield_to(to, confirm_cluster=cluster)})
 
 
 def restore(node: Node, call: Call, archive: Path) -> Reply:
@@ -129,6 +145,8 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/v1/metrics", resources.put_metrics),
     Route("DELETE", _SERIES, resources.delete_metrics),
     Route("GET", "/v1/status", status),
+    Route("POST", "/v1/cluster/resume", resume),
+    Route("POST", "/v1/cluster/yield", yield_to),
     Route("GET", "/livez", livez, is_open=True),
     Route("GET", "/readyz", readyz, is_open=True),
     Route("GET", "/metrics", prometheus, is_open=True),

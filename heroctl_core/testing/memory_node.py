@@ -57,6 +57,14 @@ class MemoryLifecycle:
         self.reports.append(report)
         return report
 
+    def resume(self, *, others_destroyed: bool) -> None:
+        """Nothing contests a node in memory."""
+        raise RecoveryError("this node is not contested")
+
+    def yield_to(self, name: str, *, confirm_cluster: str) -> str:
+        """Nobody else is there."""
+        raise RecoveryError(f"no other generation is known as {name!r}")
+
 
 class MemoryNode:
     """One node in memory. `replicator` has the switches for a lost quorum or a lost answer."""

@@ -85,6 +85,15 @@ def test_archive_that_is_ahead_of_the_folder() -> None:
     assert (made.revision, made.epoch, made.time_ms) == (500, 10, NOW)
 
 
+def test_an_archive_of_a_later_generation_than_the_folder() -> None:
+    """Nobody here knows who voted there: the folder's voters are asked, and confirm nothing."""
+    later = replace(ARCHIVE, header=replace(HEAD, lineage=((1, "first"), (2, "other"))))
+    made = plan(later, PRESENT)
+    assert made.lineage == ((1, "first"), (2, "other"), (3, "mine"))
+    assert made.parent.members.keys() == PRESENT.fence.members.keys()
+    assert made.parent.voters == frozenset()
+
+
 def test_new_disk() -> None:
     """In an empty folder the generation continues the archive's lineage and fences nobody."""
     made = plan(present=NEW_DISK)
