@@ -101,7 +101,8 @@ class Changes:
                 self.transfer = Transfer(target, self._patience_s())
             task.transfer = self.transfer
         elif self.transfer is not task.transfer:
-            name = node.configuration.members[task.transfer.target].name
+            spec = node.configuration.members.get(task.transfer.target)
+            name = spec.name if spec else "the member, now removed,"
             raise NotApplied(
                 f"{name} did not take over within {node.timing.election_timeout_s:g} s",
                 hint="heroctl cluster members shows which voters answer and how far they are",

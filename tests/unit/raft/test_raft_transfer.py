@@ -104,6 +104,20 @@ def test_a_transfer_that_does_not_happen_is_given_up() -> None:
     assert len(leaders(bench)) == 1
 
 
+def test_a_target_that_is_removed_meanwhile_did_not_take_over() -> None:
+    """The orders of three operators: hand over to it, remove it, hand over to it."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    first = transfer(bench, "a", "b")
+    removed = bench.nodes["a"].orders.submit(Order.REMOVE, "b")
+    second = transfer(bench, "a", "b")
+    bench.turn("a")
+    bench.run(1.2, cut="b")
+    assert leader.leading
+    assert removed.result(0) == ()
+    assert all("did not take over" in str(asked.exception(0)) for asked in (first, second))
+
+
 def test_only_the_leader_of_the_present_term_can_hand_over() -> None:
     """Anybody else would start elections at will."""
     bench = RaftBench()
