@@ -24,7 +24,8 @@ from typing import Final
 from ..errors import HeroctlError, NodeFault
 from .call_history import CallHistory
 from .call_load import CallLoad, Nodes
-from .faulty_cluster import CLOCK_KINDS, DISK_KINDS, KINDS, Fault, FaultyCluster, fault
+from .fault_kinds import CLOCK_KINDS, DISK_KINDS, KINDS, Fault, fault
+from .faulty_cluster import FaultyCluster
 from .linearizability import State
 
 RECOVERY_S: Final = 30.0  # a healed cluster serves again within this time
@@ -152,7 +153,7 @@ class FaultRun:
 
     def _heal(self) -> None:
         cluster = self._cluster
-        cluster.proxy.heal()
+        cluster.network.heal()
         if cluster.disk is not None:
             cluster.disk.free()
         for name in cluster.nodes:
@@ -220,7 +221,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not disk:
         print("not root: no full disk", flush=True)
     with FaultyCluster(
-        folder, size=given.nodes, election_timeout_ms=1000, clocks=clocks, small_disk=disk
+        folder, size=given.nodes, election_timeout_ms=1000, clocks=clocks, small_disk=disk, tls=True
     ) as cluster:
         run = FaultRun(cluster, seed=seed, say=lambda line: print(line, flush=True))
         report = run.run(random_kinds(random.Random(seed), given.minutes * 60, kinds))

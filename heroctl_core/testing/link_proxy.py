@@ -35,6 +35,8 @@ class _Link:
 class LinkProxy:
     """Connections between nodes. Any thread may call the public methods; close() ends all."""
 
+    breaks = True  # connections can be broken
+
     def __init__(self, targets: Mapping[str, str], pids: Pids) -> None:
         """`targets`: node name to its Raft address. `pids`: the nodes' processes as they are now.
         `addresses` says where to dial instead."""

@@ -48,6 +48,7 @@ class LocalNode:
     raft: str
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
     env: dict[str, str] = field(default_factory=dict)  # on top of ours
+    inside: list[str] = field(default_factory=list)  # a command in front, as `ip netns exec NAME`
 
     @property
     def config_file(self) -> Path:
@@ -145,7 +146,7 @@ class LocalCluster:
             command += ["--bootstrap"] if bootstrap else []
             with node.log_file.open("ab") as log:
                 node.process = subprocess.Popen(
-                    [*_dies_with_us(), *command],
+                    [*_dies_with_us(), *node.inside, *command],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,

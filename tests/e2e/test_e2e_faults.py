@@ -15,7 +15,7 @@ def test_nothing_acknowledged_is_lost_whatever_happens(tmp_path: Path) -> None:
     six clients is linearizable, no acknowledged write is missing, revisions never go back, each
     call ends by its deadline, and after each fault every node serves again."""
     shown: list[str] = []
-    with FaultyCluster(tmp_path / "cluster", size=3, election_timeout_ms=300) as cluster:
+    with FaultyCluster(tmp_path / "cluster", size=3, election_timeout_ms=300, tls=True) as cluster:
         report = FaultRun(cluster, seed=7, say=shown.append).run((kind,) for kind in FAULTS)
     assert not report.violations, "\n".join([*shown, *report.lines()])
     assert report.faults == {"kill": 1, "pause": 1, "partition": 1, "one-way": 1, "delay": 1}

@@ -1,4 +1,4 @@
-"""Faults on real nodes that need root: clocks that jump, and a disk that is full."""
+"""Faults on real nodes that need root: clocks, a full disk, and packets that do not arrive."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from namespaces import cluster_in_namespaces
 
 from heroctl_core.testing.faults import FaultRun
 from heroctl_core.testing.faulty_cluster import FaultyCluster
@@ -28,6 +29,19 @@ def test_clocks_that_jump_and_a_full_disk_lose_nothing(tmp_path: Path) -> None:
         report = FaultRun(cluster, seed=3, say=shown.append).run((kind,) for kind in FAULTS)
     assert not report.violations, "\n".join([*shown, *report.lines()])
     assert report.faults == {"clock": 2, "full disk": 1, "kill": 1}
+    assert report.lost == report.unexplained == 0 < report.keys
+    assert report.counts["writes acknowledged"] > 100
+
+
+def test_five_nodes_over_tls_lose_no_write_when_packets_do_not_arrive(tmp_path: Path) -> None:
+    """Each node has a network stack of its own: two in a minority, a leader that hears nobody, one
+    that nobody hears, and a leader that is killed."""
+    shown: list[str] = []
+    kinds = ("partition", "leader deaf", "leader unheard", "kill leader")
+    with cluster_in_namespaces(tmp_path / "cluster", size=5, election_timeout_ms=500) as cluster:
+        report = FaultRun(cluster, seed=4, say=shown.append).run((kind,) for kind in kinds)
+    assert not report.violations, "\n".join([*shown, *report.lines()])
+    assert report.faults == {"partition": 1, "one-way": 2, "kill": 1}
     assert report.lost == report.unexplained == 0 < report.keys
     assert report.counts["writes acknowledged"] > 100
 
