@@ -28,6 +28,7 @@ class Divergence:
 
     def __init__(self, node: RaftNode) -> None:
         self._node = node
+        self.every_s = EVERY_S
         self._due_s = 0.0
         self._index = 0  # of the newest check that was applied here
         self._mine: Prints = ()
@@ -37,14 +38,14 @@ class Divergence:
 
     def begin(self) -> None:
         """The node just became leader."""
-        self._due_s = self._node.clock.monotonic_s() + EVERY_S
+        self._due_s = self._node.clock.monotonic_s() + self.every_s
 
     def lead(self, now: float) -> None:
         """Appends a check when one is due and something was applied since the last one."""
         node = self._node
         if now < self._due_s or len(node.configuration.voters) == 1:
             return
-        self._due_s = now + EVERY_S
+        self._due_s = now + self.every_s
         if node.core.applied_index > self._index:
             node.core.append(bytes([guard.CHECK]))
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..raft.guard import MEMBERSHIP
+from ..raft.guard import CHECK, MEMBERSHIP
 from ..raft.membership import Configuration, decode
 from ..state.rows import KINDS
 from .simulated_machine import Applications
@@ -106,8 +106,9 @@ class Invariants:
             if request_id not in self.entries[effect.at].data:
                 raise Violation(f"revision {effect.revision} is not in entry {effect.at}")
 
-    def membership_changes(self) -> Counter[str]:
-        """How many voters were added and members removed by committed entries."""
+    def committed_changes(self) -> Counter[str]:
+        """What committed entries did besides commands: voters added, members removed, states
+        compared."""
         changes: Counter[str] = Counter()
         before: Configuration | None = None
         for _, entry in sorted(self.entries.items()):
@@ -117,6 +118,7 @@ class Invariants:
                     changes["voters added"] += len(now.voters - before.voters)
                     changes["members removed"] += len(before.members.keys() - now.members.keys())
                 before = now
+            changes["states compared"] += entry.data[0] == CHECK
         return changes
 
     def digest(self, stats: Mapping[str, int], *more: int) -> str:

@@ -63,6 +63,7 @@ def test_the_faults_really_happen() -> None:
         "members removed": 3,
         "replacements": 5,
         "other addresses": 5,
+        "states compared": 15,
         "remove: done": 3,
         "transfer: done": 3,
         "reads answered": 1000,
