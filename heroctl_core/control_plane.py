@@ -67,6 +67,7 @@ class ControlPlane:
         self.ingress = catalogue.ingress
         self.nodes = catalogue.nodes
         self.metrics = catalogue.metrics
+        self.members = catalogue.members
         self.snapshot = Snapshots(
             self._runtime,
             self._keyring.stored,
@@ -198,11 +199,12 @@ class ControlPlane:
 
 def _check_first_start(config: Config, folder: DataFolder, *, alone: bool, bootstrap: bool) -> None:
     """A lost disk looks like a first start: a lone server makes a cluster only when told to."""
-    if folder.header is None and config.expected_voters == 1 and not (alone or bootstrap):
+    told = alone or bootstrap or folder.mark("join") is not None
+    if folder.header is None and config.expected_voters == 1 and not told:
         raise UsageError(
             f"{folder.path} is empty",
-            hint="for a new cluster: heroctl server --bootstrap; after a loss: "
-            "heroctl snapshot restore FILE",
+            hint="for a new cluster: heroctl server --bootstrap; to join one: heroctl cluster join "
+            "ADDR; after a loss: heroctl snapshot restore FILE",
         )
 
 

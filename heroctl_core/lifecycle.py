@@ -61,6 +61,10 @@ class Lifecycle:
         self._clock = clock
         self._restoring = Lock()
 
+    def join(self, address: str) -> None:
+        """See server.port.Lifecycle."""
+        self._runtime.call(lambda: self._folder.join(address)).result(_CALL_S)
+
     def force_bootstrap(self, archive: Path, options: RestoreOptions) -> Report:
         """See server.port.Lifecycle. Busy while another one is under way: the first to end would
         thaw the node while the other still writes into its folder."""

@@ -38,6 +38,7 @@ __all__ = [
     "Peer",
     "RestorePlan",
     "RestoreReport",
+    "join",
     "open_restore",
     "save",
 ]
@@ -251,3 +252,18 @@ def _wrapping(local: Local, keys: Sequence[BackupKey]) -> BackupKey:
     if keys:
         return keys[0]
     return generate_key_file(local.data_dir / CLUSTER_KEY)
+
+
+def join(local: Local, address: str) -> None:
+    """Notes in the empty folder of a stopped node that it shall join the cluster of the member at
+    `address`; its next start does. Busy, RecoveryError, UsageError."""
+    if local.node_name is None or local.cluster_name is None:
+        raise UsageError(
+            "no server.yaml says which node this is",
+            hint="write it first (cluster.name, node.name, raft.listen), then join",
+        )
+    folder = DataFolder.open(
+        local.data_dir, node_name=local.node_name, cluster_name=local.cluster_name
+    )
+    with closing(folder):
+        folder.join(address)

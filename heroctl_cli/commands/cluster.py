@@ -7,18 +7,8 @@ import click
 from heroctl_core.client import path_of
 
 from .. import connection, output
+from ..members import join, members, remove, transfer_leader
 from ..restores import typed_name
-from .status import members
-
-
-@click.command("members", help="The members, as one node sees them.")
-@connection.online
-def _members(addr: str | None) -> None:
-    with connection.connect(addr) as client:
-        status = client.get(path_of("status")).body
-    if not status["has_quorum"]:
-        output.warn(f"no quorum: this is what {status['node']} last knew")
-    output.emit(status["members"], text=lambda: members(status))
 
 
 @click.command("resume", help="Let a restored node go on: look again whether it is contested.")
@@ -56,5 +46,7 @@ def _yield(addr: str | None, node: str, confirm_cluster: str | None, *, yes: boo
 
 
 command = click.Group(
-    "cluster", help="The members of the cluster.", commands=[_members, _resume, _yield]
+    "cluster",
+    help="The members of the cluster.",
+    commands=[join, members, remove, transfer_leader, _resume, _yield],
 )

@@ -14,6 +14,7 @@ from .access import OPERATOR, Actor
 from .acl import Acl
 from .ingress import Ingress
 from .jobs import Jobs
+from .members import Members
 from .metrics import Metrics
 from .nodes import Nodes
 from .reads import Reader
@@ -22,7 +23,8 @@ from .writes import DEADLINE_S, Writer
 
 
 class Catalogue:
-    """Jobs, secrets, policies and tokens, ingress, nodes and metrics. Any thread.
+    """Jobs, secrets, policies and tokens, ingress, nodes and metrics; the cluster's members.
+    Any thread.
 
     `seals` gives the keyring of the moment; it is called for each secret, so a keyring that came
     with a restore is used at once. `entropy` gives random bytes.
@@ -45,6 +47,7 @@ class Catalogue:
         self.ingress = Ingress(self.writer, self.reader)
         self.nodes = Nodes(self.writer, self.reader)
         self.metrics = Metrics(self.writer, self.reader)
+        self.members = Members(replicator)
 
     def submit(
         self, command: Command, actor: Actor = OPERATOR, request_id: bytes | None = None

@@ -19,7 +19,7 @@ from typing import Any, Final, Self
 
 from .. import files
 from ..clock import rfc3339
-from ..errors import Damaged, NodeFault, RecoveryError, UsageError
+from ..errors import Damaged, NodeFault, UsageError
 from .folder_checks import (
     FOLDERS,
     RECEIPT,
@@ -28,7 +28,9 @@ from .folder_checks import (
     read_header,
     read_receipt,
     refuse_foreign,
+    refuse_join,
     refuse_orphans,
+    refuse_removed,
 )
 from .header import Header, header_from
 from .identity import FILE, Identity, new_member_id, read_identity, write_identity
@@ -241,6 +243,12 @@ class DataFolder:
             counter += 1
         return folder / f"{stem}-{counter}"
 
+    def join(self, address: str) -> None:
+        """Notes the address of a member of the cluster that this empty folder shall join. Durable;
+        RecoveryError for a folder that belongs to a cluster."""
+        refuse_join(self.path, self.header, address)
+        self.set_mark("join", {"address": address})
+
     # -- marks
 
     def set_mark(self, name: str, value: Mapping[str, Any]) -> None:
@@ -351,13 +359,7 @@ class DataFolder:
 
     def refuse_removed(self) -> None:
         """RecoveryError for the folder of a member that was removed from its cluster."""
-        removed = self.mark("removed")
-        if removed is not None:
-            raise RecoveryError(
-                f"this node was removed from cluster {self.identity.cluster_name} at log index "
-                f"{removed.get('index')}",
-                hint=f"to let it join as a new member, move {self.path} away and start it again",
-            )
+        refuse_removed(self.path, self.identity.cluster_name, self.mark("removed"))
 
     def finish_leaving(self) -> None:
         """What a node that was killed while it left its generation still has to do."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from .. import files
-from ..errors import Damaged, UnsupportedVersion, UsageError
+from ..config.model import split_address
+from ..errors import Damaged, RecoveryError, UnsupportedVersion, UsageError
 from . import header as headers
 from .handshake import is_restore_id
 from .header import Header, header_from
@@ -16,7 +18,10 @@ from .json_file import read_json
 
 RECEIPT: Final = "receipt.json"
 FOLDERS: Final = ("generations", "quarantine", "backups", "spool")
-_MARKS: Final = ("left", "frozen", "suspect", "contested", "removed", "confirmed", "parent_left")
+_MARKS: Final = (
+    *("left", "frozen", "suspect", "contested", "confirmed", "parent_left"),
+    *("join", "removed"),
+)
 _KNOWN: Final = {
     *("lock", FILE, "CURRENT", RECEIPT, "cluster.key", "token"),
     *("heroctl.sock", "lost+found"),
@@ -98,3 +103,27 @@ def read_header(file: Path) -> Header:
         return header_from(value)
     except ValueError as error:
         raise Damaged(f"{file}: {error}") from error
+
+
+def refuse_join(path: Path, header: Header | None, address: str) -> None:
+    """UsageError for an address that is none, RecoveryError for a folder that has a cluster."""
+    try:
+        split_address(address)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    if header is not None:
+        raise RecoveryError(
+            f"{path} belongs to cluster {header.cluster_name} already",
+            hint="remove this node there (heroctl cluster remove), move the folder away, and join "
+            "with an empty one",
+        )
+
+
+def refuse_removed(path: Path, cluster_name: str, removed: Mapping[str, Any] | None) -> None:
+    """RecoveryError for the folder of a member that was removed from its cluster."""
+    if removed is not None:
+        raise RecoveryError(
+            f"this node was removed from cluster {cluster_name} at log index "
+            f"{removed.get('index')}",
+            hint=f"to let it join as a new member, move {path} away and start it again",
+        )

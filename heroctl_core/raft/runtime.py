@@ -207,7 +207,7 @@ class Runtime:
     def _open_generation(self) -> None:
         """The node of the generation that CURRENT names; none in an empty folder."""
         settings = self._settings
-        if self._folder.header is None and settings.expect == 1 and not settings.peers:
+        if self._folder.header is None and self._standing.founds_alone:
             self._standing.found([])
         if self._folder.header is None:
             return

@@ -95,6 +95,8 @@ class Standing:
         if self._address:
             own = Candidate(self.settings.node_name, self._address, __version__)
             node.candidates[node.member_id] = own
+        if self.folder.mark("join") and node.member_id in node.configuration.members:
+            self.folder.clear_mark("join")
         for member_id in node.removed.keys() & node.connected:
             self.host.drop(member_id)  # when it comes back, the handshake tells it
         self.neighbours.forget_old(now_s, node.connected)
@@ -127,9 +129,20 @@ class Standing:
 
     def addresses(self) -> set[str]:
         """Everybody to keep a connection to."""
-        return self.neighbours.addresses(
+        known = self.neighbours.addresses(
             self.settings, self._address, self.host.node, self.folder.header
         )
+        joining = self.folder.mark("join")
+        return known | {str(joining["address"])} if joining else known
+
+    @property
+    def founds_alone(self) -> bool:
+        """Whether an empty folder makes this node a cluster by itself."""
+        return self._expect == 1 and not self.settings.peers
+
+    @property
+    def _expect(self) -> int:
+        return 0 if self.folder.mark("join") else self.settings.expect
 
     @property
     def confirmed(self) -> bool:
@@ -179,7 +192,7 @@ class Standing:
             name=settings.node_name,
             address=self._address,
             key_id=settings.key_id,
-            expect=settings.expect,
+            expect=self._expect,
             has_quorum=node is not None and _is_in_quorum(node),
             suspended=node is not None and node.suspended is not None,
             left=folder.left_marks(),

@@ -12,6 +12,7 @@ from ..catalogue.access import Actor
 from ..catalogue.acl import Acl
 from ..catalogue.ingress import Ingress
 from ..catalogue.jobs import Jobs
+from ..catalogue.members import Members, shown
 from ..catalogue.metrics import Metrics
 from ..catalogue.nodes import Nodes
 from ..catalogue.secrets import Secrets
@@ -111,25 +112,13 @@ class Status:
             "applied_index": raft.applied_index,
             "age_s": None if self.age_s is None else round(self.age_s, 3),
             "tick_age_s": round(raft.tick_age_s, 3),
-            "members": [self._shown(m) for m in sorted(raft.members, key=lambda m: m.name)],
+            "members": shown(raft.members),
             "leader_changes": raft.leader_changes,
             "failed_installs": raft.failed_installs,
             "peers_cut_off": raft.peers_cut_off,
             "rows": dict(self.rows),
             "tls": self.tls.to_json() if self.tls else None,
             "warnings": [*raft.warnings, *(self.tls.warnings if self.tls else ())],
-        }
-
-    def _shown(self, member: Member) -> dict[str, Any]:
-        return {
-            "name": member.name,
-            "member_id": member.member_id,
-            "address": member.address,
-            "role": "voter" if member.voter else "learner",
-            "voter": member.voter,
-            "is_leader": member.member_id == self.raft.leader_id,
-            "is_connected": member.connected or member.member_id == self.raft.member_id,
-            "match_index": member.match_index,
         }
 
 
@@ -178,6 +167,11 @@ class Report(Protocol):
 class Lifecycle(Protocol):
     """Changes of generation while the node runs."""
 
+    def join(self, address: str) -> None:
+        """Lets this node, whose folder is empty, join the cluster of the member at `address`.
+        Raises RecoveryError for a node that belongs to a cluster, UsageError."""
+        ...
+
     def force_bootstrap(self, archive: Path, options: RestoreOptions) -> Report:
         """Makes this node the one voter of the next generation, with the archive's state. Raises
         RecoveryError while there is a quorum, ArchiveError."""
@@ -209,6 +203,8 @@ class Node(Protocol):
     def nodes(self) -> Nodes: ...
     @property
     def metrics(self) -> Metrics: ...
+    @property
+    def members(self) -> Members: ...
     @property
     def snapshot(self) -> Snapshots: ...
     @property

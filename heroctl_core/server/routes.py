@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..catalogue.access import Actor
 from ..catalogue.resource import Resource
 from ..errors import CommandRejected, NodeFault, NotApplied, ReadOnly
-from . import documents, metrics, resources
+from . import documents, members, metrics, resources
 from .port import Node, RestoreOptions, SavedSnapshot
 from .resources import Function
 from .wire import Call, Reply
@@ -145,6 +145,10 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("POST", "/v1/metrics", resources.put_metrics),
     Route("DELETE", _SERIES, resources.delete_metrics),
     Route("GET", "/v1/status", status),
+    Route("GET", "/v1/cluster/members", members.members),
+    Route("DELETE", "/v1/cluster/members/{name}", members.remove),
+    Route("POST", "/v1/cluster/transfer-leader", members.transfer_leader),
+    Route("POST", "/v1/cluster/join", members.join),
     Route("POST", "/v1/cluster/resume", resume),
     Route("POST", "/v1/cluster/yield", yield_to),
     Route("GET", "/livez", livez, is_open=True),

@@ -49,6 +49,10 @@ class MemoryLifecycle:
     replicator: InMemoryReplicator
     reports: list[MemoryReport] = field(default_factory=list)
 
+    def join(self, address: str) -> None:
+        """Refused: it leads a cluster of its own."""
+        raise RecoveryError(f"this node has a cluster, it does not join that of {address}")
+
     def force_bootstrap(self, archive: Path, options: RestoreOptions) -> MemoryReport:
         """The report of a bootstrap that changed nothing."""
         if _has_quorum(self.replicator):
@@ -80,6 +84,7 @@ class MemoryNode:
         self.ingress = catalogue.ingress
         self.nodes = catalogue.nodes
         self.metrics = catalogue.metrics
+        self.members = catalogue.members
         self.snapshot = Snapshots(
             self.replicator, lambda: keyring, [KEY], spool_dir, clock, cluster=CLUSTER, node=CLUSTER
         )

@@ -23,6 +23,7 @@ from ..errors import (
 from ..raft.port import Generation, Member, Mode, Order, RaftStatus
 from ..state.machine import StateMachine
 from ..state.outcome import Outcome, Stamp
+from ..version import __version__
 
 T = TypeVar("T")
 
@@ -102,7 +103,19 @@ class InMemoryReplicator:
                 tick_age_s=0.0,
                 last_contact_s=age_s,
                 fencing="serving",
-                members=(Member(MEMBER_ID, "memory", "127.0.0.1:0", voter=True, connected=True),),
+                members=(
+                    Member(
+                        MEMBER_ID,
+                        "memory",
+                        "127.0.0.1:0",
+                        voter=True,
+                        connected=True,
+                        match_index=self._index if leads else None,
+                        heard_s=0.0,
+                        version=__version__,
+                        leads=leads,
+                    ),
+                ),
                 lineage=(Generation(1, "00" * 16),),
                 cluster_id="00" * 16,
             )
