@@ -24,41 +24,61 @@ class NotCanonical(ValueError):
     """A value that has no canonical form; the message names the place and the reason."""
 
 
-def canonical(value: object, *, place: str = "value", depth: int = 0) -> Any:
-    """A copy of `value` with map keys in canonical order; raises NotCanonical with the place."""
-    if value is None or value is True or value is False or type(value) in (str, bytes):
-        if type(value) is str:
-            try:
-                value.encode()
-            except UnicodeEncodeError as error:
-                raise NotCanonical(f"{place} is no valid unicode text") from error
+def canonical(value: object, *, place: str = "value", depth: int = 0, binary: bool = True) -> Any:
+    """A copy of `value` with map keys in canonical order; raises NotCanonical with the place, also
+    for bytes unless `binary`."""
+    kind = type(value)
+    if kind is str:
+        return _text(value, place)  # type: ignore[arg-type]
+    if value is None or kind is bool:
         return value
-    if type(value) is int:
-        if not _INT_MIN <= value <= _INT_MAX:
+    if kind is int:
+        if not _INT_MIN <= value <= _INT_MAX:  # type: ignore[operator]
             raise NotCanonical(f"{place} is {value}, beyond 64 bits")
         return value
-    if type(value) is float:
-        if not math.isfinite(value):
-            raise NotCanonical(f"{place} is {value}, which JSON cannot hold")
+    if kind is float:
+        if not math.isfinite(value):  # type: ignore[arg-type]
+            raise NotCanonical(f"{place} is {value}, which JSON cannot hold: quote this")
+        return value
+    if kind is bytes:
+        if not binary:
+            raise NotCanonical(f"{place} is bytes, which JSON cannot hold: quote this")
         return value
     if depth >= limits.NESTING:
         raise NotCanonical(f"{place} is nested deeper than {limits.NESTING} levels")
     if isinstance(value, list | tuple):
         return [
-            canonical(item, place=f"{place}[{i}]", depth=depth + 1) for i, item in enumerate(value)
+            canonical(item, place=f"{place}[{i}]", depth=depth + 1, binary=binary)
+            for i, item in enumerate(value)
         ]
     if isinstance(value, dict):
-        for key in value:
-            if type(key) is not str:
-                raise NotCanonical(f"{place} has the key {key!r}, which is no text: quote this")
-        # Code point order is the order of UTF-8 bytes.
-        return {
-            canonical(key, place=place): canonical(
-                value[key], place=f"{place}.{key}", depth=depth + 1
-            )
-            for key in sorted(value)
-        }
-    raise NotCanonical(f"{place} is a {type(value).__name__}: quote this")
+        return _canonical_map(value, place, depth, binary=binary)
+    raise NotCanonical(f"{place} is a {kind.__name__}: quote this")
+
+
+def _canonical_map(
+    value: dict[Any, object], place: str, depth: int, *, binary: bool
+) -> dict[str, Any]:
+    """In code point order, which is the order of UTF-8 bytes."""
+    for key in value:
+        if type(key) is not str:
+            raise NotCanonical(f"{place} has the key {key!r}, which is no text: quote this")
+    result: dict[str, Any] = {}
+    for key in sorted(value):
+        item = value[key]
+        if type(item) is not str or not item.isascii():  # most are: they need no place and no call
+            item = canonical(item, place=f"{place}.{key}", depth=depth + 1, binary=binary)
+        result[_text(key, place)] = item
+    return result
+
+
+def _text(text: str, place: str) -> str:
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise NotCanonical(f"{place} is no valid unicode text") from error
+    return text
 
 
 def pack_canonical(value: object) -> bytes:

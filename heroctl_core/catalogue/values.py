@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, ClassVar, Protocol, TypeVar
@@ -30,9 +29,8 @@ def json_map_bytes(place: str, value: object) -> bytes:
     """Canonical bytes of a map that JSON can hold, within the limit of a row."""
     if not isinstance(value, dict):
         raise invalid(f"{place} is a {type(value).__name__}, not a map")
-    _refuse_foreign(value, place, 0)
     try:
-        data = pack(canonical(value, place=place))
+        data = pack(canonical(value, place=place, binary=False))
     except NotCanonical as error:
         raise invalid(str(error)) from error
     if len(data) > limits.ROW_BYTES:
@@ -60,22 +58,6 @@ def check_expect(expect: object) -> None:
     """Raises CommandRejected invalid for an `expect` that can be no revision."""
     if expect is not None and (type(expect) is not int or expect < 0):
         raise invalid(f"expect is {expect!r}, not a revision")
-
-
-def _refuse_foreign(value: object, place: str, depth: int) -> None:
-    """Refuses what msgpack could hold and JSON cannot; the codec refuses everything else."""
-    if isinstance(value, bytes):
-        raise invalid(f"{place} is bytes, which JSON cannot hold: quote this")
-    if isinstance(value, float) and not math.isfinite(value):
-        raise invalid(f"{place} is {value}, which JSON cannot hold: quote this")
-    if depth > limits.NESTING:
-        return
-    if isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            _refuse_foreign(item, f"{place}[{i}]", depth + 1)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            _refuse_foreign(item, f"{place}.{key}", depth + 1)
 
 
 class Value(Protocol):
