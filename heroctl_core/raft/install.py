@@ -19,6 +19,7 @@ from .records import DumpRef
 
 _WINDOW_CHUNKS: Final = 4
 _RESEND_S: Final = 1.0
+_KEPT_S: Final = 60.0  # how long half a transfer waits for a connection that broke
 
 
 class DumpSource(Protocol):
@@ -93,6 +94,7 @@ class _Sending:
     sent: int = 0
     acknowledged: int = 0
     last_s: float = 0.0
+    is_away: bool = False
 
 
 class Sender:
@@ -107,17 +109,23 @@ class Sender:
         self._sending: dict[str, _Sending] = {}
 
     def work(self, members: set[str], ref: DumpRef | None, term: int) -> None:
-        """Sends what the windows allow; drops transfers that are not needed any more."""
+        """Sends what the windows allow. A transfer to somebody who is not among `members` any more
+        is kept for a while: when the connection is back, it goes on where it was."""
+        now = self._clock.monotonic_s()
         for gone in sorted(set(self._sending) - members):
-            self._sending.pop(gone).source.close()
+            state = self._sending[gone]
+            state.sent, state.is_away = state.acknowledged, True
+            if state.acknowledged == state.source.size or now - state.last_s > _KEPT_S:
+                self._sending.pop(gone).source.close()
         if ref is None:
             return
-        now = self._clock.monotonic_s()
         for member_id in sorted(members):
             state = self._sending.get(member_id)
             if state is None:
                 state = _Sending(ref, self._dumps.source(ref), last_s=now)
                 self._sending[member_id] = state
+            elif state.is_away:
+                state.last_s, state.is_away = now, False
             elif now - state.last_s > _RESEND_S:
                 # It arrived, but was of no use; or the follower has as much already and does not
                 # take it, while the log now begins behind it.
@@ -146,7 +154,10 @@ class Sender:
             state.last_s = self._clock.monotonic_s()
 
     def stop(self) -> None:
-        self.work(set(), None, 0)
+        """Ends all transfers."""
+        for state in self._sending.values():
+            state.source.close()
+        self._sending.clear()
 
 
 class Receiver:

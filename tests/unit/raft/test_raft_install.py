@@ -96,6 +96,34 @@ def test_a_follower_that_does_not_take_an_old_dump_gets_the_newest() -> None:
     assert frames[0][3] == 0
 
 
+@pytest.mark.parametrize("away_s", [0.1, 30.0])
+def test_a_transfer_goes_on_where_the_connection_broke(away_s: float) -> None:
+    """With nothing sent twice but what was under way, although there is a newer dump by now."""
+    ends = Ends()
+    first = ends.work(ends.old)
+    ends.arrive(first[:2])
+    ends.sender.work(set(), ends.new, 1)  # the connection broke; two chunks never arrived
+    ends.clock.advance(away_s)
+    ends.sender.work(set(), ends.new, 1)
+    rest = []
+    while frames := ends.work(ends.new):
+        rest += frames
+        ends.arrive(frames)
+    assert rest[0][2:4] == [first[0][2], 2 * DUMP_CHUNK_BYTES]
+    assert [frame[3] for frame in rest] == [f[3] for f in first[2:]]
+    assert ends.receiver.loading_for == "a"
+
+
+def test_half_a_transfer_waits_a_minute() -> None:
+    """Then the file is let go, and who comes back gets the newest dump from its beginning."""
+    ends = Ends()
+    ends.arrive(ends.work(ends.old)[:2])
+    ends.clock.advance(60.1)
+    ends.sender.work(set(), ends.new, 1)
+    frames = ends.work(ends.new)
+    assert (frames[0][2][0], frames[0][3]) == (9, 0)  # type: ignore[index]
+
+
 def test_chunks_that_are_late_or_missing_do_no_harm() -> None:
     """Only the next byte is taken; the answer says which."""
     ends = Ends()
