@@ -1,4 +1,4 @@
-"""A node that is killed while it founds or joins: its folder is empty or whole afterwards."""
+"""Killed while it founds, joins or leaves, a node finds its folder empty or whole afterwards."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from heroctl_core.raft.fence import promise
 from heroctl_core.raft.folder import DataFolder
 from heroctl_core.raft.header import Header
 from heroctl_core.raft.log import Log
 from heroctl_core.raft.membership import Configuration, MemberSpec
 from heroctl_core.raft.port import Generation
+from heroctl_core.raft.presence import Left
 
 Work = Callable[[DataFolder], object]
 OPERATIONS = ("fsync", "mkdir", "rename", "replace", "unlink", "link", "pwrite", "posix_fallocate")
@@ -107,3 +109,46 @@ def test_joining_again_replaces_what_a_killed_attempt_left(tmp_path: Path) -> No
     assert adopt(folder).origin == "join"
     assert sorted(p.name for p in left.iterdir()) == ["dumps", "header.json", "log"]
     folder.close()
+
+
+def leave(folder: DataFolder) -> None:
+    """What Standing does with the folder when a node leaves for HOST's generation, and joins it."""
+    mark = {"generation": 2, "restore_id": "second", "member_id": folder.member_id}
+    folder.set_mark("left", mark)
+    folder.quarantine_generation()
+    folder.adopt(HOST.to_value())
+
+
+def test_killed_anywhere_in_leaving_a_node_goes_on_from_there(tmp_path: Path) -> None:
+    """Before the mark it is the old member with its data; from then on the next start leaves, with
+    another member id, and its data is in quarantine, once and whole."""
+    ends = set()
+    for at in itertools.count():
+        path = tmp_path / str(at)
+        folder = opened(path)
+        old = found(folder)
+        old_id = folder.member_id
+        evidence = folder.generation_folder / "log" / "evidence"
+        evidence.write_bytes(b"old data")
+        folder.close()
+        was_killed = killed(path, leave, at)
+        folder = opened(path)
+        if folder.header == old:
+            ends.add("stayed")
+            assert folder.member_id == old_id and evidence.exists()
+            leave(folder)
+        else:
+            ends.add("left" if folder.header is None else "joined")
+        assert folder.member_id != old_id
+        assert folder.left_marks() == ((old_id, "second"),)
+        if folder.header is None:
+            assert promise(folder) == Left(old.restore_id, "second")
+            folder.adopt(HOST.to_value())
+        assert folder.header is not None and folder.header.restore_id == "second"
+        (away,) = (path / "quarantine").iterdir()
+        assert (away / "log" / "evidence").read_bytes() == b"old data"
+        folder.close()
+        if not was_killed:
+            break
+    assert at > 25
+    assert ends == {"stayed", "left", "joined"}

@@ -103,3 +103,16 @@ def test_a_token_cannot_force_a_bootstrap(served: ServedNode) -> None:
     )
     assert status == 403 and json.loads(body)["reason"] == "denied"
     assert served.node.lifecycle.reports == []
+
+
+@pytest.mark.parametrize("what", ["resume", "yield"])
+def test_a_token_decides_nothing_about_generations(served: ServedNode, what: str) -> None:
+    """That too is for the operator on the machine, who gets the node's refusal (exit code 9)."""
+    body = {"to": "node-2", "confirm_cluster": "memory"} if what == "yield" else {}
+    tcp = served.client(served.token())
+    with pytest.raises(CommandRejected) as denied:
+        tcp.write("POST", f"/v1/cluster/{what}", body, retry=False)
+    assert denied.value.reason == "denied"
+    with pytest.raises(RecoveryError) as refused:
+        served.client().write("POST", f"/v1/cluster/{what}", body, retry=False)
+    assert refused.value.exit_code == 9
