@@ -132,6 +132,17 @@ def _clock(choice: _Choice, victim: str) -> Fault:
     return Fault("clock", words, choice.hold_s(), lambda: clocks.set(victim, seconds), end)
 
 
+def _lost_disk(choice: _Choice, victim: str) -> Fault:
+    cluster, words = choice.cluster, f"{victim} loses its disk"
+
+    def end() -> None:
+        cluster.start(victim)
+
+    return Fault(
+        "lost disk", words, choice.hold_s(0.1, 2.0), lambda: cluster.lose_disk(victim), end
+    )
+
+
 def _full_disk(choice: _Choice) -> Fault:
     cluster = choice.cluster
     assert cluster.disk is not None
@@ -155,6 +166,7 @@ KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {
     "slow leader": lambda c: _slow(c, [c.leader]),
     "slow network": lambda c: _slow(c, [c.leader, *c.others]),
     "reset": _reset,
+    "lost disk": lambda c: _lost_disk(c, c.some(1)[0]),
 }
 CLOCK_KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {
     "clock of leader": lambda c: _clock(c, c.leader),
@@ -163,6 +175,8 @@ CLOCK_KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {
 
 
 DISK_KINDS: Final[dict[str, Callable[[_Choice], Fault]]] = {"full disk": _full_disk}
+# A disk fills by what its node is sent, and is made good again by the others.
+ALONE: Final = {"full disk", "lost disk"}
 
 
 def fault(kind: str, cluster: FaultyCluster, rng: random.Random) -> Fault:

@@ -24,7 +24,7 @@ from typing import Final
 from ..errors import HeroctlError, NodeFault
 from .call_history import CallHistory
 from .call_load import CallLoad, Nodes
-from .fault_kinds import CLOCK_KINDS, DISK_KINDS, KINDS, Fault, fault
+from .fault_kinds import ALONE, CLOCK_KINDS, DISK_KINDS, KINDS, Fault, fault
 from .faulty_cluster import FaultyCluster
 from .linearizability import State
 
@@ -198,9 +198,8 @@ def random_kinds(
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         together = tuple(rng.sample(choices, 2 if rng.random() < _TOGETHER else 1))
-        # A disk fills by what its node is sent, so nothing else may keep the node from getting it.
-        alone = [kind for kind in together if kind in DISK_KINDS]
-        yield tuple(alone) or together
+        alone = [kind for kind in together if kind in ALONE]
+        yield tuple(alone[:1]) or together
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

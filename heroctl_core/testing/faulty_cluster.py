@@ -21,6 +21,7 @@ from .small_disk import SmallDisk
 
 _DISK_MB: Final = 256
 _FULL_S: Final = 30.0
+_LEVEL_S: Final = 30.0
 _BULK: Final = {"v": 0, "pad": "x" * 150_000}
 
 
@@ -144,6 +145,23 @@ class FaultyCluster(LocalCluster):
                 pass  # the full node, or one that hears nothing of the others yet
             if time.monotonic() > end_s:
                 raise NodeFault(f"{self.small.name} goes on although its disk is full")
+
+    def lose_disk(self, name: str) -> None:
+        """SIGKILL, and the data folder is gone. First all nodes must be level: a second copy that
+        is lost before the first one is made again may be the last."""
+        self.wait(self._is_level, "all nodes are voters and level", timeout_s=_LEVEL_S)
+        self.kill(name)
+        self.destroy(name)
+
+    def _is_level(self) -> bool:
+        leader = self.leader()
+        if leader is None:
+            return False
+        status = self.status(leader)
+        members = [m for m in status["members"] if m["voter"] and m["is_connected"]]
+        behind = [m for m in members if m["match_index"] < status["commit_index"]]
+        others = [m for m in behind if m["name"] != leader]
+        return len(members) == len(status["members"]) == len(self.nodes) and not others
 
     def _lacks_room(self) -> bool:
         with self.small.client(timeout_s=2.0) as client:
