@@ -81,8 +81,9 @@ def run_on_leader(
 class Serving:
     """Nodes that do nothing but serve, each in a process that can be killed and started again."""
 
-    def __init__(self, folder: Path, size: int, *, tls: bool) -> None:
-        self._configs = {c.node.name: c for c in _configs(folder, size, tls=tls)}
+    def __init__(self, folder: Path, size: int, *, tls: bool, election_ms: int) -> None:
+        configs = _configs(folder, size, tls=tls, election_ms=election_ms)
+        self._configs = {c.node.name: c for c in configs}
         self._context = multiprocessing.get_context("spawn")
         self._processes: dict[str, BaseProcess] = {}
         self.names = list(self._configs)
@@ -132,10 +133,10 @@ class Serving:
 
 
 @contextmanager
-def serving(size: int, *, tls: bool = False) -> Iterator[Serving]:
+def serving(size: int, *, tls: bool = False, election_ms: int = 1000) -> Iterator[Serving]:
     """A fresh cluster on loopback with a leader."""
     with tempfile.TemporaryDirectory(prefix="heroctl-bench-") as folder:
-        nodes = Serving(Path(folder), size, tls=tls)
+        nodes = Serving(Path(folder), size, tls=tls, election_ms=election_ms)
         try:
             nodes.start()
             nodes.leader()
@@ -149,7 +150,9 @@ def _serve(config: Config) -> None:
         threading.Event().wait()
 
 
-def _configs(folder: Path, size: int, *, tls: bool = False) -> list[Config]:
+def _configs(
+    folder: Path, size: int, *, tls: bool = False, election_ms: int = 1000
+) -> list[Config]:
     generate_key_file(folder / "key")
     if tls:
         pki.make_authority(folder, CLUSTER)
@@ -160,7 +163,9 @@ def _configs(folder: Path, size: int, *, tls: bool = False) -> list[Config]:
             cluster=Cluster(name=CLUSTER),
             node=Node(name=name, data_dir=folder / name),
             raft=Raft(
-                listen=raft[i], peers={n: a for n, a in zip(names, raft, strict=True) if n != name}
+                listen=raft[i],
+                peers={n: a for n, a in zip(names, raft, strict=True) if n != name},
+                election_timeout_ms=election_ms,
             ),
             api=Api(listen=api[i]),
             tls=_certificate(folder, name) if tls else Tls(),

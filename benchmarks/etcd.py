@@ -48,9 +48,9 @@ def _existing(name: str) -> Path:
 class Connection:
     """One keep-alive connection to the gateway, for one thread."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, timeout_s: float = 30) -> None:
         self.address = address
-        self._http = http.client.HTTPConnection(address, timeout=30)
+        self._http = http.client.HTTPConnection(address, timeout=timeout_s)
 
     def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
         """The decoded answer; RuntimeError for any other status than 200."""
@@ -177,6 +177,10 @@ class Etcd:
             status = Connection(address).status()
             if status.get("leader", "0") == status["header"]["member_id"]:
                 yield address
+
+    def leader_name(self) -> str:
+        """The name of the node that led when `wait` returned."""
+        return self._names[self._clients.index(self.leader)]
 
     def followers(self) -> dict[str, str]:
         """Name and client address of each node that does not lead."""

@@ -22,6 +22,7 @@ DEFAULT_CONFIG_FILE: Final = Path("/etc/heroctl/server.yaml")
 DEFAULT_DATA_DIR: Final = Path("/var/lib/heroctl")
 RUN_SOCKET: Final = Path("/run/heroctl/heroctl.sock")
 SOCKET_NAME: Final = "heroctl.sock"
+ELECTION_TIMEOUT_MS: Final = (100, 60_000)  # below, a busy machine is taken for a dead one
 
 _NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 CERTIFICATE_SCHEME: Final = "heroctl://"
@@ -288,6 +289,10 @@ def contradiction(config: Config) -> tuple[str, str] | None:
     nodes = len(config.raft.peers) + 1
     if config.node.name in config.raft.peers:
         return "raft.peers", f"{config.node.name!r} is this node; allowed: the other nodes"
+    shortest, longest = ELECTION_TIMEOUT_MS
+    if not shortest <= config.raft.election_timeout_ms <= longest:
+        told = f"is {config.raft.election_timeout_ms}; allowed: {shortest} to {longest}"
+        return "raft.election_timeout_ms", told
     if (config.cluster.bootstrap_expect or 1) > nodes:
         return (
             "cluster.bootstrap_expect",

@@ -80,7 +80,9 @@ class Raft(Block):
     listen: Address = f"127.0.0.1:{model.RAFT_PORT}"
     advertise: Address | None = None
     peers: dict[Name, Address] = {}
-    election_timeout_ms: Annotated[int, Field(ge=100, le=60_000)] = 1000
+    election_timeout_ms: Annotated[
+        int, Field(ge=model.ELECTION_TIMEOUT_MS[0], le=model.ELECTION_TIMEOUT_MS[1])
+    ] = 1000
 
 
 class Api(Block):

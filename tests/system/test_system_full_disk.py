@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from heroctl_core.errors import FileFault, LogFault, LogFull
+from heroctl_core.control_plane import ControlPlane
+from heroctl_core.errors import FileFault, LogFault, LogFull, NotApplied, OutcomeUnknown, ReadOnly
 from heroctl_core.files import lock_dir, write_atomic
 from heroctl_core.raft.log import Log
+from heroctl_core.raft.port import Mode
 
 pytestmark = pytest.mark.system
 
@@ -95,6 +101,51 @@ def test_a_crash_on_a_full_disk_keeps_what_was_synced(small_disk: Path) -> None:
     again = Log.open(small_disk / "log", segment_bytes=64 * KIB)
     assert again.last_index == index - 1
     again.close()
+
+
+@pytest.fixture
+def node_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 MiB, enough for a node with a log of two segments."""
+    point = tmp_path / "disk"
+    point.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "disk", point], check=True)
+    yield point
+    subprocess.run(["umount", "--lazy", point], check=True)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Waits until the condition holds, for 30 s at most."""
+    end_s = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < end_s
+        threading.Event().wait(0.02)
+
+
+def test_a_node_on_a_full_disk_is_read_only_until_there_is_room(node_disk: Path) -> None:
+    """It says why, still answers stale reads, stops nothing, and goes on by itself: with all that
+    it acknowledged, and without a restart."""
+    acknowledged: list[str] = []
+    with ControlPlane.open(data_dir=node_disk / "data") as plane:
+        ballast = fill(node_disk)
+        for number in itertools.count():
+            try:
+                plane.jobs.put(f"job-{number}", {"value": "x" * 150_000})
+            except (OutcomeUnknown, NotApplied):
+                break
+            acknowledged.append(f"job-{number}")
+        assert len(acknowledged) > 20
+        until(lambda: plane.status().mode is Mode.READ_ONLY)
+        with pytest.raises(ReadOnly, match="no space") as caught:
+            plane.jobs.put("more", {})
+        assert "make room" in str(caught.value.hint)
+        assert any("no space" in warning for warning in plane.status().raft.warnings)
+        assert plane.jobs.get("job-0", consistency="stale").spec["value"]
+        ballast.unlink()
+        until(lambda: plane.status().is_ready)
+        assert plane.fault is None
+        plane.jobs.put("more", {})
+        names = {job.name for job in plane.jobs.list()}
+        assert names >= {*acknowledged, "more"}
 
 
 def test_a_log_on_a_read_only_disk_is_refused(small_disk: Path) -> None:

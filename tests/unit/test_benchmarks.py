@@ -12,8 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = sorted(path.stem for path in (ROOT / "benchmarks").glob("bench_*.py"))
 ASKED_FOR = {
-    *("bench_commits", "bench_etcd", "bench_growth", "bench_pause", "bench_restore"),
-    *("bench_snapshot", "bench_startup"),
+    *("bench_commits", "bench_etcd", "bench_failover", "bench_growth", "bench_pause"),
+    *("bench_restore", "bench_snapshot", "bench_startup"),
 }
 
 

@@ -288,3 +288,13 @@ def test_the_model_alone_loads_no_library() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                           env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})  # fmt: skip
     assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("milliseconds", [99, 60_001])
+def test_an_election_timeout_that_cannot_work_is_refused(
+    milliseconds: int,
+) -> None:
+    """A service that embeds a node builds the same values and gets the same refusal."""
+    assert model.Config(raft=model.Raft(election_timeout_ms=100)).raft.election_timeout_ms == 100
+    with pytest.raises(ConfigError, match=f"is {milliseconds}; allowed: 100 to 60000"):
+        model.Config(raft=model.Raft(election_timeout_ms=milliseconds))
