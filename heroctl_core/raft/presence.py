@@ -131,6 +131,17 @@ def rival_of(situation: Situation) -> Hello | None:
     return next((h for h in forks if h.contested or not h.suspended), None)
 
 
+def split_of(situation: Situation) -> Hello | None:
+    """A node of another generation that serves with a quorum beside our own quorum, where no rule
+    ends it: the declared destruction was none, or we do not yield and the newer one neither."""
+    if not situation.mine.has_quorum:
+        return None
+    others = _fresh(situation, Relation.NEWER, Relation.FORK)
+    if situation.confirmed:
+        others += _fresh(situation, Relation.OLDER)
+    return next((h for h in others if h.has_quorum and not h.suspended), None)
+
+
 def _is_fenced(situation: Situation, older: Hello) -> bool:
     """Whether it is of the direct parent, or one of those that must not go on beside us. A restore
     into an empty folder does not know them, so it yields to every ancestor."""

@@ -14,11 +14,12 @@ from typing import Final, Protocol
 
 from ..errors import WrongKey
 from ..version import __version__
-from . import fence, presence
+from . import fence, fencing_words, presence
 from .folder import DataFolder
 from .greeting import Greeting
 from .handshake import Hello, Judgement, Relation
 from .header import header_from
+from .left_behind import left_behind
 from .membership import EMPTY, Candidate
 from .neighbours import Neighbours, RaftSettings
 from .node import RaftNode
@@ -66,6 +67,7 @@ class Standing:
         self.was_contested = False
         self.neighbours = Neighbours()
         self.contested: str | None = None  # by whom, since this start
+        self._split: str | None = None
 
     def begin(self, now_s: float) -> None:
         """A generation was opened: everybody we know of is asked before we vote."""
@@ -78,9 +80,17 @@ class Standing:
     def look(self, now_s: float) -> None:
         """Notes what changed, and does what follows from who is there."""
         self.note(now_s)
-        step = self._decide(self.situation(now_s))
+        situation = self.situation(now_s)
+        self._tell_split(presence.split_of(situation))
+        step = self._decide(situation)
         if step.do is not Do.WAIT:
             self._do(step, now_s)
+
+    def _tell_split(self, other: Hello | None) -> None:
+        """Only people can end it."""
+        before, self._split = self._split, None if other is None else fencing_words.split(other)
+        if self._split not in (None, before):
+            log.critical("%s", self._split)
 
     def note(self, now_s: float) -> None:
         """Notes what changed, and does nothing about it."""
@@ -99,6 +109,7 @@ class Standing:
             self.folder.clear_mark("join")
         for member_id in node.removed.keys() & node.connected:
             self.host.drop(member_id)  # when it comes back, the handshake tells it
+        node.schemas.update(self.neighbours.schemas())
         self.neighbours.forget_old(now_s, node.connected)
 
     def met(
@@ -158,25 +169,15 @@ class Standing:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What an operator has to know, and what to do about it."""
-        own = []
+        own, header = [self._split] if self._split else [], self.folder.header
         if self.contested is not None:
             own.append(f"CONTESTED: {self.contested}")
         elif self.was_contested:
-            own.append(
-                "CONTESTED before this start: this node serves when each of these has answered or "
-                f"refused the connection: {', '.join(self.neighbours.silent)}. When they are "
-                "destroyed for good: heroctl cluster resume --others-destroyed"
-            )
-        elif not self.confirmed:
-            own.append(
-                f"UNCONFIRMED: {fence.unconfirmed_because(self.folder)}. When the other nodes of "
-                "before are destroyed for good: heroctl cluster resume --others-destroyed"
-            )
+            own.append(fencing_words.was_contested(self.neighbours.silent))
+        elif header is not None and not self.confirmed:
+            own.append(fencing_words.unconfirmed(header, self.folder.parent_voters_left()))
         if left := fence.promise(self.folder):
-            own.append(
-                f"this node has left its generation for restore {left.followed} and waits for a "
-                "node that serves it; to join another one: heroctl cluster yield NODE"
-            )
+            own.append(fencing_words.waits(left))
         return (*own, *self.neighbours.warnings)
 
     def hello(self) -> Hello:
@@ -274,7 +275,9 @@ class Standing:
         self.host.hang_up()  # the others hear of it with the next hello
 
     def _contest(self, node: RaftNode, of: Hello) -> None:
-        self.contested = fence.why_contested(self.folder, self.settings.node_name, of)
+        header = self.folder.header
+        assert header is not None
+        self.contested = fencing_words.why_contested(header, self.settings.node_name, of)
         self.folder.set_mark("contested", {"reason": self.contested})
         log.critical("CONTESTED: %s", self.contested)
         node.suspend(self.contested)
@@ -286,7 +289,7 @@ class Standing:
         header = self.folder.header
         assert header is not None
         known = 0 if yielded else header_from(of.header).known_index
-        lost = max(0, node.log.entries[-1][1] - known)
+        words = left_behind(node.log.entries, known)
         number, restore_id = of.lineage[-1]
         self.folder.set_mark(
             "left",
@@ -300,8 +303,8 @@ class Standing:
         self.host.close_generation()
         path = self.folder.quarantine_generation()
         text = (
-            f"left generation {header.generation} for {number} of node {of.name}; {lost} log "
-            f"entries that it does not know are in {path}"
+            f"left generation {header.generation} for {number} of node {of.name}; what that one "
+            f"does not know is in {path}: {words or 'nothing that was in the log'}"
         )
         log.warning("%s", text)
         self.host.reopen()

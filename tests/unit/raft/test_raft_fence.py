@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from heroctl_core.raft import fence
+from heroctl_core.raft.fencing_words import unconfirmed
 from heroctl_core.raft.folder import DataFolder
 from heroctl_core.raft.header import Header
 from heroctl_core.raft.membership import EMPTY, Configuration, MemberSpec
@@ -54,7 +55,7 @@ def test_a_majority_of_the_voters_before_confirms(make: Make) -> None:
     """The restored node is one of them; a mark for another restore does not count."""
     folder = make(HEADER)
     assert not fence.is_confirmed(folder)
-    assert "node-b, node-c" in fence.unconfirmed_because(folder)
+    assert "leave yet: node-b, node-c." in unconfirmed(HEADER, folder.parent_voters_left())
     folder.note_left(((B, "another"),))
     assert not fence.is_confirmed(folder)
     folder.note_left(((B, "second"),))
@@ -74,7 +75,7 @@ def test_without_others_before(make: Make, header: Header, confirmed: bool) -> N
     folder = make(header)
     assert fence.is_confirmed(folder) is confirmed
     if not confirmed:
-        assert "not known who voted" in fence.unconfirmed_because(folder)
+        assert "not known who voted" in unconfirmed(header, folder.parent_voters_left())
 
 
 def test_an_operator_confirms_one_generation_only(make: Make) -> None:

@@ -353,6 +353,39 @@ def test_only_a_live_quorum_of_the_parent_or_a_fork_contests(name: str) -> None:
     assert decide(seen).do is expected
 
 
+SPLIT = {
+    "a parent that was declared destroyed serves": (
+        situation(replace(RESTORED, has_quorum=True), PARENT),
+        PARENT,
+    ),
+    "it contests us": (
+        situation(replace(RESTORED, has_quorum=True), PARENT, confirmed=False),
+        None,
+    ),
+    "it has no quorum": (situation(replace(RESTORED, has_quorum=True), hello("b", G1)), None),
+    "we have none": (situation(RESTORED, PARENT), None),
+    "a newer one serves beside us": (
+        situation(OLD_SERVING, replace(NEWER, has_quorum=True)),
+        replace(NEWER, has_quorum=True),
+    ),
+    "it yields": (
+        situation(OLD_SERVING, replace(NEWER, has_quorum=True, suspended=True)),
+        None,
+    ),
+    "two confirmed forks serve": (
+        situation(replace(RESTORED, has_quorum=True), hello("t", G2_TWIN, has_quorum=True)),
+        hello("t", G2_TWIN, has_quorum=True),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SPLIT)
+def test_two_generations_that_both_serve_are_told(name: str) -> None:
+    """Where no rule makes one of them yield, at least nobody is left in the dark."""
+    seen, other = SPLIT[name]
+    assert presence.split_of(seen) == other
+
+
 def starting(**fields: object) -> Situation:
     return situation(OLD, voting=False, **fields)
 
