@@ -32,7 +32,7 @@ from .weakened import Parts
 RATES: Final = (0.95, 1.05)  # of the clocks, at first
 DEFECTS: Final = (NodeFault, AssertionError, LookupError, TypeError, ValueError)
 COMPARED_S: Final = 3.0  # how often nodes compare their states: a false alarm stops one
-SERVES_S: Final = 20.0  # after the last fault
+SERVES_S: Final = 10.0  # after the last fault
 
 
 @dataclass(slots=True, eq=False)
