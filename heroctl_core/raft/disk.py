@@ -6,11 +6,15 @@ Knows nothing of segments or frames. `testing/crash_disk.py` is the same with po
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 
 class Disk:
     """The real disk. Every method raises OSError as the system call does."""
+
+    _discarding: threading.Thread | None = None
+    _discard_error: OSError | None = None
 
     def create(self, path: Path, size_bytes: int) -> int:
         """A descriptor of a new file of `size_bytes` zeros whose blocks are reserved."""
@@ -43,6 +47,28 @@ class Disk:
 
     def unlink(self, path: Path) -> None:
         path.unlink(missing_ok=True)
+
+    def discard(self, path: Path) -> bool:
+        """Begins to remove a file beside the caller: giving 16 MiB back takes milliseconds. False
+        while the one before is not gone; raises what that one met."""
+        if self._discarding is not None and self._discarding.is_alive():
+            return False
+        if self._discard_error is not None:
+            raise self._discard_error
+        self._discarding = threading.Thread(target=self._discard, args=(path,), daemon=True)
+        self._discarding.start()
+        return True
+
+    def _discard(self, path: Path) -> None:
+        try:
+            self.unlink(path)
+        except OSError as error:
+            self._discard_error = error
+
+    def wait_discarded(self) -> None:
+        """Returns when what `discard` began is done."""
+        if self._discarding is not None:
+            self._discarding.join()
 
     def sync_folder(self, path: Path) -> None:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -113,9 +113,9 @@ class Sender:
         is kept for a while: when the connection is back, it goes on where it was."""
         now = self._clock.monotonic_s()
         for gone in sorted(set(self._sending) - members):
-            state = self._sending[gone]
-            state.sent, state.is_away = state.acknowledged, True
-            if state.acknowledged == state.source.size or now - state.last_s > _KEPT_S:
+            half = self._sending[gone]
+            half.sent, half.is_away = half.acknowledged, True
+            if half.acknowledged == half.source.size or now - half.last_s > _KEPT_S:
                 self._sending.pop(gone).source.close()
         if ref is None:
             return

@@ -101,7 +101,7 @@ class Log(LogState):
             raise LogFault(f"cannot open the log in {folder}: {error}") from error
         log = cls(folder, scan, fd, segment_bytes=segment_bytes, disk=disk)
         while log._drop_oldest():
-            pass
+            disk.wait_discarded()
         return log
 
     @property
@@ -193,6 +193,7 @@ class Log(LogState):
         if self._fd >= 0:
             self._disk.close(self._fd)
             self._fd = -1
+            self._disk.wait_discarded()
             self._failed = self._failed or UsageError("the log is closed")
 
     def _refuse(self) -> NoReturn:
@@ -269,8 +270,8 @@ class Log(LogState):
             segment.last_index = min(segment.last_index, last_index)
 
     def _drop_oldest(self) -> bool:
-        """Removes the oldest segment when all its entries lie below the anchor; at most one at a
-        time, because an unlink takes milliseconds.
+        """Removes the oldest segment when all its entries lie below the anchor, beside this
+        thread; one at a time, so that the oldest goes first.
 
         Not synced: `log_scan` knows what to do with a file that came back.
         """
@@ -278,7 +279,8 @@ class Log(LogState):
         if len(self._segments) == 1 or oldest.last_index > self.first_index:
             return False
         try:
-            self._disk.unlink(oldest.path)
+            if not self._disk.discard(oldest.path):
+                return False
         except OSError as error:
             self._fault(error)
         del self._segments[0]

@@ -86,6 +86,11 @@ class CrashDisk(Disk):
             self._unlinks.append((path, path.read_bytes()))
         super().unlink(path)
 
+    def discard(self, path: Path) -> bool:
+        """At once, so that a history has one order."""
+        self.unlink(path)
+        return True
+
     def sync_folder(self, path: Path) -> None:
         self._step("sync_folder")
         self._names = [name for name in self._names if name[0] != path]

@@ -48,7 +48,7 @@ def kill_rounds(folder: Path, rounds: int, chance: random.Random) -> Counter[str
     seen: Counter[str] = Counter()
     acknowledged: dict[int, int] = {}  # thread: the newest number
     for _ in range(rounds):
-        lines = _run_and_kill(folder, chance.uniform(0.3, 2.0))
+        lines = _run_and_kill(folder, chance.random(), opened=chance.random() < 0.8)
         seen["kills"] += 1
         if not lines:
             seen["before it had opened"] += 1
@@ -61,20 +61,25 @@ def kill_rounds(folder: Path, rounds: int, chance: random.Random) -> Counter[str
     return seen
 
 
-def _run_and_kill(folder: Path, after_s: float) -> list[str]:
-    """The whole lines that the writer said before it was killed."""
+def _run_and_kill(folder: Path, after_s: float, *, opened: bool) -> list[str]:
+    """The whole lines that the writer said before it was killed, `after_s` seconds after its start,
+    or after it had opened its folder."""
     command = [sys.executable, "-m", "heroctl_core.testing.torture_writer", str(folder)]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.PIPE)
+    with (
+        tempfile.TemporaryFile() as words,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=words) as process,
+    ):
+        assert process.stdout is not None
+        said = process.stdout.readline() if opened else b""
         try:
-            _, words = process.communicate(timeout=after_s)
+            process.wait(after_s)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.communicate()
         else:
-            raise AssertionError(f"the node stopped itself: {words.decode()}")
-        said.seek(0)
-        return [line.decode() for line in said if line.endswith(b"\n")]
+            words.seek(0)
+            raise AssertionError(f"the node stopped itself: {words.read().decode()}")
+        said += process.stdout.read()
+    return [line.decode() for line in said.splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def _check_found(found: list[list[int]], acknowledged: dict[int, int]) -> None:

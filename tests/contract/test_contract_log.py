@@ -35,6 +35,7 @@ class DurableSubject:
     def crash(self) -> None:
         self._count += 1
         copy = self._folder.parent / f"log-{self._count}"
+        self.log._disk.wait_discarded()
         shutil.copytree(self._folder, copy)
         self.log.close()
         self._folder = copy

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import errno
 import random
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from heroctl_core.errors import LogFault, LogFull, UsageError
+from heroctl_core.raft.disk import Disk
 from heroctl_core.raft.log import Log
 from heroctl_core.raft.records import DumpRef
 from heroctl_core.testing.crash_disk import CrashDisk, PowerCut
@@ -257,3 +259,54 @@ def check_promises(log: Log, promised: dict[str, object]) -> None:
     again = Log.open(log._folder, segment_bytes=SEGMENT)
     assert again.entries == log.entries
     again.close()
+
+
+def test_a_segment_that_cannot_be_removed_ends_the_log(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a real disk it is removed beside the loop, so the next one to be removed tells."""
+    log = Log.create(tmp_path / "log", segment_bytes=SEGMENT)
+
+    def fail(_disk: Disk, _path: Path) -> None:
+        raise BROKEN
+
+    monkeypatch.setattr(Disk, "unlink", fail)
+    with pytest.raises(LogFault, match="Input/output error"):
+        for index in range(2, 2_000):
+            log.append(b"x" * 1000, index, 1)
+            log.sync()
+            if index % 50 == 0:
+                log.compact(DumpRef(index, 1, "0" * 64, f"dump-{index}"), index)
+                log._disk.wait_discarded()
+    log.close()
+
+
+def test_segments_are_removed_one_at_a_time_and_close_waits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one is being removed the log goes on; afterwards the folder holds only what counts."""
+    gate = threading.Event()
+    unlink, removed = Disk.unlink, []
+
+    def slow(disk: Disk, path: Path) -> None:
+        assert gate.wait(10)
+        removed.append(path.name)
+        unlink(disk, path)
+
+    monkeypatch.setattr(Disk, "unlink", slow)
+    log = Log.create(tmp_path / "log", segment_bytes=SEGMENT)
+    fill(log, 300)
+    log.sync()
+    for _ in range(20):
+        fill(log, 30)
+        log.sync()
+    log.compact(DumpRef(log.last_index, 1, "0" * 64, "dump"), log.last_index)
+    there = len(list((tmp_path / "log").iterdir()))
+    fill(log, 10)
+    log.sync()
+    assert removed == [] and there > 5
+    gate.set()
+    log.close()
+    assert len(removed) == 1
+    assert reopened(tmp_path).entries == log.entries
+    assert removed == sorted(removed) and len(list((tmp_path / "log").iterdir())) <= 2
