@@ -24,7 +24,8 @@ ROWS: Final = {"10k": 10_000, "100k": 100_000, "1m": limits.ROWS}
 MEMBERS: Final = (1, 3, 5)
 BYTES: Final = (100, 1024, 16 * limits.KIB, 190 * limits.KIB)  # a row also has its name in 192 KiB
 PIPELINED: Final = 20_000
-_IN_FLIGHT_BYTES: Final = 16 * limits.MIB
+_IN_FLIGHT_BYTES: Final = 4 * limits.MIB
+_ROUND_BYTES: Final = 32 * limits.MIB
 
 LINES: Final = (
     *(Line(f"rows_{k}_per_s", f"{v:,} rows, pipelined", "commits/s") for k, v in ROWS.items()),
@@ -67,7 +68,7 @@ def _sizes(plane: ControlPlane) -> dict[str, float]:
     for size in BYTES:
         value = {"v": random.Random(size).randbytes(size // 2).hex()}
         window = max(16, min(2000, _IN_FLIGHT_BYTES // size))
-        count = max(200, min(PIPELINED, 100 * limits.MIB // size))
+        count = max(100, min(PIPELINED, _ROUND_BYTES // size))
         rate = statistics.median(
             pipelined(plane, count, value=value, window=window, name=job_name)
             for _ in range(ROUNDS)
