@@ -20,6 +20,7 @@ from ..raft.membership import Candidate, Configuration, MemberSpec
 from ..raft.node import RaftNode, Timing
 from .crash_disk import PowerCut
 from .invariants import Invariants, Violation
+from .simulated_calm import settle
 from .simulated_clients import Clients
 from .simulated_disk import FileStorage, MemoryStorage, SimulatedDumps, Storage
 from .simulated_faults import Faults
@@ -32,7 +33,6 @@ from .weakened import Parts
 RATES: Final = (0.95, 1.05)  # of the clocks, at first
 DEFECTS: Final = (NodeFault, AssertionError, LookupError, TypeError, ValueError)
 COMPARED_S: Final = 3.0  # how often nodes compare their states: a false alarm stops one
-SERVES_S: Final = 10.0  # after the last fault
 
 
 @dataclass(slots=True, eq=False)
@@ -250,7 +250,7 @@ class World:
         self.calm = True
         self.network.weather = CALM
         self.faults.end()
-        self._settle()
+        settle(self)
         self.invariants.check_end(self.nodes)
         self.clients.check_end(entry.data for entry in self.invariants.entries.values())
         self.operators.check_end(sorted(self.invariants.entries.items()))
@@ -273,38 +273,3 @@ class World:
         """One value for everything that happened; the number is another one when anything at all
         was decided by another draw."""
         return self.invariants.digest(self.stats, self.network.sent, self.rng.getrandbits(64))
-
-    def _settle(self) -> None:
-        """The healed cluster serves again through every member; then every call has ended."""
-        calm_s, asked_s = self.now_s, 0.0
-        self.clients.served.clear()
-        while self._unserved() or not self._converged():
-            if self.now_s > calm_s + SERVES_S:
-                raise Violation(f"the healed cluster does not serve after {SERVES_S:g} s")
-            if self.now_s > asked_s + 0.5:
-                asked_s = self.now_s
-                self.clients.ask(self._unserved(), self.now_s)
-            self.step()
-        self.stats["served after ms"] = round((self.now_s - calm_s) * 1000)
-        while self._open_calls() or not self._converged():
-            self.step()  # each has a deadline of its own
-
-    def _open_calls(self) -> bool:
-        return bool(self.clients.open or self.operators.open)
-
-    def _members(self) -> list[RaftNode]:
-        """Those of the newest leader's configuration that are up; none without a leader."""
-        leaders = [n for n in self.nodes if n.leading and n.core.noop_index is not None]
-        if not leaders:
-            return []
-        members = max(leaders, key=lambda n: n.core.term).configuration.members
-        return [n for n in self.nodes if n.member_id in members]
-
-    def _unserved(self) -> list[RaftNode]:
-        served = self.clients.served
-        return [n for n in self._members() if served[n.member_id] != {True, False}]
-
-    def _converged(self) -> bool:
-        members = self._members()
-        last = {node.log.entries[-1][1] for node in members}
-        return len(last) == 1 and all(node.core.applied_index in last for node in members)
