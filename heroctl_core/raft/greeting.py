@@ -112,7 +112,7 @@ class Introduction:
             return self._take_refusal(frame[1])
         if len(frame) == 3 and kind == "hello" and self._theirs is not None:
             hello = self._proven(self._theirs, frame[1], frame[2])
-            return Taken(() if self._dialed else (self._hello(self._theirs),), hello)
+            return Taken(() if self._dialed else (self._hello(),), hello)
         raise ValueError("no greeting" if self._theirs is None else "no hello")
 
     def _take_greeting(self, theirs: Greeting) -> Taken:
@@ -126,7 +126,7 @@ class Introduction:
         if reason:
             refused: list[object] = ["refused", reason[:_REASON_LENGTH]]
             return Taken((*greeting, refused), refusal=reason, other_key=other_key)
-        return Taken((self._hello(theirs),) if self._dialed else greeting)
+        return Taken((self._hello(),) if self._dialed else greeting)
 
     def _take_refusal(self, reason: object) -> Taken:
         """The other end says why it hangs up. Only whom we asked, or who showed a certificate, may
@@ -136,9 +136,14 @@ class Introduction:
         shown = "".join(c if c.isprintable() else "?" for c in reason[:_REASON_LENGTH])
         return Taken(refusal=f"it refused this node: {shown}")
 
-    def _hello(self, theirs: Greeting) -> list[object]:
+    def _hello(self) -> list[object]:
         body = codec.pack_frame(self._mine().to_value())
-        return ["hello", body, self._proof(theirs, body, by_dialer=self._dialed)]
+        return ["hello", body, self.proof_of(body)]
+
+    def proof_of(self, body: bytes) -> bytes:
+        """Our proof over the bytes of a hello, once the other end has greeted."""
+        assert self._theirs is not None
+        return self._proof(self._theirs, body, by_dialer=self._dialed)
 
     def _proven(self, theirs: Greeting, body: object, proof: object) -> Hello:
         if not isinstance(body, bytes) or not isinstance(proof, bytes):

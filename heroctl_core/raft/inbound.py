@@ -308,3 +308,5 @@ _FRAMES: Final[dict[str, tuple[Callable[..., str | None], tuple[object, ...]]]] 
     "ping": (_ping, ()),
     "pong": (_pong, ()),
 }
+
+SHAPES: Final = {kind: shape for kind, (_, shape) in _FRAMES.items()}  # of the values of each frame
