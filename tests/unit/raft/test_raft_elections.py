@@ -6,9 +6,10 @@ import random
 
 import pytest
 
+from heroctl_core.errors import OutcomeUnknown, ReadOnly
 from heroctl_core.raft.elections import Elections, up_to_date
 from heroctl_core.testing.clock import ManualClock
-from heroctl_core.testing.raft_bench import RaftBench, append_entries, members
+from heroctl_core.testing.raft_bench import RaftBench, append_entries, entries, members
 
 
 def elections() -> tuple[Elections, ManualClock]:
@@ -180,3 +181,66 @@ def test_nobody_votes_before_the_start_up_questions_are_answered() -> None:
     node.may_vote = False
     assert not pre_vote(bench, "b", term=1, last=(9, 9))
     assert bench.receive("b", "c", ["rv", 1, 9, 9]) == []
+
+
+def test_a_leader_that_hears_no_majority_appends_nothing_more() -> None:
+    """A write that comes after the timeout is refused, not of unknown outcome; what was appended
+    before is unknown, at once."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    under_way = bench.write("a", 1)
+    bench.run(0.9, cut="bc")
+    assert leader.leading
+    assert not under_way.done()
+    bench.clock.advance(0.2)
+    last = leader.log.entries[-1][1]
+    late = bench.write("a", 2)
+    bench.turn("a")
+    assert not leader.leading
+    assert leader.log.entries[-1][1] == last
+    bench.run(0.2, cut="bc")
+    assert isinstance(under_way.exception(0), OutcomeUnknown)
+    assert isinstance(late.exception(0), ReadOnly)
+
+
+def test_a_false_suspicion_ends_with_what_a_leader_has_committed() -> None:
+    """A member names an index that nobody has: the node does not vote until it has all that the
+    leader committed in its own term, and then it votes again."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    node = bench.nodes["b"]
+    bench.receive("b", "c", ["held", 1, 2**40])
+    assert not node.takes_part
+    bench.write("a", 1)
+    bench.run(0.2)
+    assert leader.core.commit_index == node.core.commit_index
+    assert node.takes_part
+
+
+def test_a_stranger_puts_nobody_under_suspicion() -> None:
+    """Only a member of the own configuration can have seen an acknowledgement."""
+    bench = RaftBench()
+    bench.cluster()
+    bench.receive("b", "f", ["held", 1, 2**40])
+    assert bench.nodes["b"].takes_part
+
+
+def test_a_leader_of_an_earlier_term_does_not_end_a_suspicion() -> None:
+    """Whoever saw the acknowledgement knows a newer term: what that term committed may be what this
+    node lost."""
+    bench = RaftBench()
+    bench.cluster()
+    node = bench.nodes["b"]
+    bench.receive("b", "c", ["held", 5, 2**40])
+    assert node.core.term == 5
+    bench.receive("b", "a", append_entries(1, previous=(2, 1), commit=2, seq=99))
+    assert not node.takes_part
+
+
+def test_a_suspicion_stays_while_the_leader_has_committed_nothing_of_its_own() -> None:
+    """Its commit index may be one that it only heard of, from before the lost entry."""
+    bench = RaftBench()
+    node = bench.start("b", members("abc"))
+    bench.receive("b", "c", ["held", 2, 3])
+    bench.receive("b", "a", append_entries(2, entries(2, 2), previous=(1, 0), commit=2))
+    assert not node.takes_part

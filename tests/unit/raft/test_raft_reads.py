@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Future
 
 from heroctl_core.errors import NodeFault, NoLeader, ReadOnly
-from heroctl_core.raft.reads import Reads
+from heroctl_core.raft.reads import DEADLINE_S, Reads
 from heroctl_core.testing.clock import ManualClock
 from heroctl_core.testing.raft_bench import RaftBench, Sent, members
 
@@ -183,3 +183,45 @@ def _turn(bench: RaftBench, letter: str) -> list[Sent]:
     """What a node sends in one turn."""
     bench.turn(letter)
     return [sent for sent in bench.sent if sent.source == letter]
+
+
+def test_a_question_that_nobody_answers_is_forgotten() -> None:
+    """Its reads have ended; kept for ever it would be a leak under a leader that stays."""
+    some = reads()
+    clock = some.clock
+    assert isinstance(clock, ManualClock)
+    for _ in range(3):
+        waiting(some)
+        some.ask()
+    clock.advance(DEADLINE_S)
+    some.expire()
+    assert not some.anything_waiting
+
+
+def test_a_read_is_asked_again_when_the_way_to_the_leader_is_back() -> None:
+    """The question was lost with the old connection; the leader and its term stay."""
+    bench = RaftBench()
+    bench.cluster()
+    node = bench.nodes["b"]
+    future = node.reads.submit()
+    bench.turn("b")
+    bench.sent.clear()
+    node.set_connected("a", connected=False)
+    node.set_connected("a", connected=True)
+    bench.run(0.1)
+    assert future.done()
+    assert bench.nodes["a"].core.term == 1
+
+
+def test_a_read_is_asked_again_when_its_leader_leads_in_another_term() -> None:
+    """It has forgotten who asked before."""
+    bench = RaftBench()
+    bench.cluster()
+    future = bench.nodes["b"].reads.submit()
+    bench.turn("b")
+    bench.sent.clear()
+    bench.nodes["a"].lose_leadership("the test says so")
+    bench.elect("a")
+    bench.run(0.2)
+    assert bench.nodes["a"].core.term == 2
+    assert future.done()
