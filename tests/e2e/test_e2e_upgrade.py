@@ -32,11 +32,12 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the old release, installed from a wheel that was built of its commit."""
     folder = tmp_path_factory.mktemp("old")
     commit = OLDEST.read_text().strip()
+    git = ("git", "-c", "safe.directory=*")  # the checkout may belong to somebody else
     try:
-        run("git", "cat-file", "-e", f"{commit}^{{commit}}")
-    except AssertionError as error:
-        pytest.fail(f"the history here has no {commit}: {error}; git fetch --unshallow", False)
-    run("git", "archive", "--output", folder / "source.tar", commit)
+        run(*git, "cat-file", "-e", f"{commit}^{{commit}}")
+    except (AssertionError, FileNotFoundError) as error:
+        pytest.fail(f"no history with {commit}: {error}; git fetch --unshallow", pytrace=False)
+    run(*git, "archive", "--output", folder / "source.tar", commit)
     (folder / "source").mkdir()
     run("tar", "--extract", "--file", folder / "source.tar", "--directory", folder / "source")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
