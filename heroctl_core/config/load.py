@@ -228,6 +228,7 @@ def _without_effect(config: model.Config) -> list[str]:
         "backup.enabled: no snapshot is taken by schedule; it": backup.enabled,
         "backup.test_restore": backup.test_restore.enabled,
         "backup.encryption_recipients": bool(backup.encryption_recipients),
+        "tls: for the API, which listens on loopback only, it": config.has_tls,
         "alerts": bool(config.alerts),
         "clusters": bool(config.clusters),
         "drill": config.drill != nothing.drill,
@@ -246,8 +247,6 @@ def _warnings(config: model.Config) -> list[str]:
     target = backup.test_restore.target
     if backup.test_restore.enabled and target and target not in config.clusters:
         found.append(f"backup.test_restore.target is {target}, which clusters: does not name")
-    if config.has_tls:
-        found.append("tls protects the Raft port; the API has no TLS yet and stays on loopback")
     if len(config.raft.peers) == 1:
         found.append("two nodes have no majority when one is lost; use one, three or five")
     return found

@@ -23,6 +23,7 @@ from ..raft.header import Header, check_hello
 from ..raft.inbound import SHAPES
 from ..raft.membership import Configuration, MemberSpec
 from ..raft.port import Generation
+from .crash_disk import PowerCut
 from .simulator import World
 
 KEY: Final = b"derived from the cluster's secrets key"
@@ -139,6 +140,8 @@ class Attack:
                 self.outcomes["cut off" if node.receive(sender, frame) else "taken"] += 1
         except ValueError:
             self.outcomes["refused"] += 1
+        except PowerCut:  # of the simulated machine, which has its own faults
+            self._world = None
         except NodeFault:  # what contradicts Raft itself stops the node, loudly
             self.outcomes["node stopped"] += 1
             self._world = None
