@@ -46,7 +46,7 @@ class Invariants:
         nodes = [node for node in nodes if node.suspended is None]
         for node in nodes:
             self.check_kept(node)
-            self._check_applied(node)
+            self.check_applied(node)
         if self.applications.fault is not None:
             raise Violation(self.applications.fault)
         for node in nodes:
@@ -58,7 +58,9 @@ class Invariants:
         if node.log.entries[-1][1] < node.core.applied_index:
             raise Violation(f"{node.member_id[:4]} cut off committed entries")
 
-    def _check_applied(self, node: RaftNode) -> None:
+    def check_applied(self, node: RaftNode) -> None:
+        """What a node applied is what everybody applied; also in the middle of its last turn, when
+        it may have taken a term that its disk refused, and seem to lead in it."""
         applied = node.core.applied_index
         seen = self._applied.get(id(node), 0)
         if seen == applied:

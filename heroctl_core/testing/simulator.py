@@ -148,7 +148,7 @@ class World:
         assert node is not None
         self.stats["crashes"] += 1
         assert host.configuration is node.configuration  # remembered
-        self.invariants.check([node])  # what it applied in its last moment must be committed too
+        self.invariants.check_applied(node)  # also what it applied in its last moment
         node.stop(lambda: NodeFault("power cut"))
         self.clients.crashed(node)
         self.invariants.forget(node)
