@@ -1,4 +1,4 @@
-"""How three nodes compare with three of etcd: commits, latencies, and a node that comes back.
+"""How three nodes compare with three of etcd: commits, latencies, failover, a node that lags.
 
 Both sides in one run, on the same disk, with fsync and 256-byte values, TLS between the nodes with
 certificates of the same kind. Ours go through ControlPlane in the leader's process, the state
@@ -14,9 +14,10 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final
 
-from benchmarks import etcd
+from benchmarks import bench_failover, etcd
 from benchmarks.bench_commits import http_figures, over_http
 from benchmarks.cluster import Serving, run_on_leader, serving
 from benchmarks.load import VALUE, Put, blocking, medians, pipelined, prefixed
@@ -50,6 +51,10 @@ LINES: Final = (
     Line("http_clients1_p50_ms", "over HTTP, 1 client, p50", "ms"),
     Line("lagging_s", "a node that missed 16 000 writes is level", "s"),
     Line("etcd_lagging_s", "etcd: a node that missed 16 000 writes is level", "s"),
+    *(
+        replace(line, key=f"failover_{line.key}", text=f"failover: {line.text.strip()}")
+        for line in bench_failover.LINES
+    ),
 )
 
 
@@ -58,6 +63,7 @@ def main(as_json: bool) -> int:
     figures = run_on_leader(_ours, outside=http_figures, tls=True)
     with serving(3, tls=True) as nodes:
         figures["lagging_s"] = _our_lagging(nodes)
+    figures |= prefixed("failover", bench_failover.measured())
     notes = ["the return of a node counts from the start of its process, Python's included"]
     if etcd.program() is None:
         notes.append(etcd.MISSING)
