@@ -60,6 +60,22 @@ def test_a_refusal_is_told_until_the_node_is_accepted(caplog: pytest.LogCaptureF
     assert [met.relation for met in known.seen(1.0)] == [Relation.PEER]
 
 
+def test_who_knocks_without_end_fills_no_log(caplog: pytest.LogCaptureFixture) -> None:
+    """One line in ten seconds, whatever the reasons; and ten minutes later it is forgotten."""
+    known = Neighbours()
+    with caplog.at_level(logging.ERROR):
+        for number in range(1000):
+            known.refused("a peer at 10.0.0.9", f"reason {number}", number / 100)
+    assert len(caplog.records) == 1
+    assert known.warnings == ["a peer at 10.0.0.9 was refused: reason 999"]
+    known.refused("a peer at 10.0.0.9", "another reason", 20.0)
+    assert len(caplog.records) == 2
+    known.forget_old(620.0, set())
+    assert known.warnings != []
+    known.forget_old(620.1, set())
+    assert known.warnings == []
+
+
 def test_dialing_itself_is_no_refusal() -> None:
     """A peer list that names this node too is right."""
     known = Neighbours()

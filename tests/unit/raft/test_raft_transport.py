@@ -195,6 +195,46 @@ def test_an_address_that_means_nothing_is_unreachable(make: Make) -> None:
     assert not any(refused for _, refused in one.unreached)
 
 
+def test_a_name_server_that_does_not_answer_delays_nobody(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Names are resolved beside the loop; numeric addresses need no look-up."""
+    answer = threading.Event()
+    asked: list[str] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, *more: object, **named: object) -> object:
+        asked.append(host)
+        if host == "slow.example":
+            answer.wait(DEADLINE_S)
+            return real("127.0.0.1", *more, **named)  # type: ignore[arg-type]
+        return real(host, *more, **named)  # type: ignore[arg-type]
+
+    one, two, slow = make(hello("a")), make(hello("b")), make(hello("c"))
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    port = slow.address.rpartition(":")[2]
+    one.transport.dial({two.address, f"slow.example:{port}"})
+    run([one, two], lambda: one.peers == ["b"])
+    assert asked.count("slow.example") == 1, "it is asked once until it answers"
+    answer.set()
+    run([one, two, slow], lambda: one.peers == ["b", "c"])
+
+
+def test_what_is_bulk_lets_everything_else_go_first(make: Make) -> None:
+    """A heartbeat that is sent after chunks of a snapshot arrives before most of them."""
+    one, two = make(hello("a")), make(hello("b"))
+    connect(one, two)
+    for number in range(16):
+        one.transport.send("b", ["inst", number, bytes(1 << 20)])
+    one.transport.flush()
+    one.transport.send("b", ["ae", "a heartbeat"])
+    run([one, two], lambda: len(two.frames) == 17)
+    kinds = [frame[0] for _, frame in two.frames]
+    assert kinds.index("ae") < 8
+    chunks = [frame[1] for _, frame in two.frames if frame[0] == "inst"]
+    assert chunks == list(range(16))
+
+
 # -- waking up
 
 LOST_S = 20.0  # far above what a busy machine makes a thread wait
