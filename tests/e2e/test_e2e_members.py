@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from cluster_fixture import ELECTION_MS, ThreeNodes, put, wait
 from heroctl_core.config.model import Cluster, Config, Raft
 from heroctl_core.control_plane import ControlPlane
 from heroctl_core.errors import HeroctlError, NodeFault, NotApplied, RecoveryError
-from heroctl_core.raft.port import Member, Order
+from heroctl_core.raft.port import Member, Mode, Order
+from heroctl_core.state.outcome import Applied
 from heroctl_core.testing.local_cluster import free_ports
 
 
@@ -232,3 +234,32 @@ def test_without_a_quorum_no_order_is_taken(three: ThreeNodes) -> None:
     wait(lambda: not three.nodes[last].status().has_quorum)
     with pytest.raises(NotApplied):
         three.nodes[last]._runtime.ask_leader(Order.REMOVE, others[0]).result()
+
+
+def test_a_waiting_node_is_told_whom_to_join(growing: Growing, tmp_path: Path) -> None:
+    """Its configuration names nobody who answers; after an operator's word it learns and votes, and
+    what was noted for that is forgotten. A node of a cluster joins no other."""
+    config = growing.config("n1")
+    nobody = {"n0": f"127.0.0.1:{free_ports(1)[0]}"}
+    plane = ControlPlane.open(replace(config, raft=replace(config.raft, peers=nobody)))
+    growing.nodes["n1"] = plane
+    assert plane.status().mode is Mode.STARTING
+    plane.lifecycle.join(growing.addresses["n0"])
+    assert (tmp_path / "n1" / "join.json").exists()
+    wait(lambda: growing.voters(growing.nodes["n0"]) == 2 and plane.status().is_ready)
+    wait(lambda: not (tmp_path / "n1" / "join.json").exists())
+    with pytest.raises(RecoveryError, match="belongs to cluster test already"):
+        plane.lifecycle.join(growing.addresses["n2"])
+
+
+def test_what_waits_at_a_leader_that_stops_is_written(three: ThreeNodes) -> None:
+    """A pipeline under way when close() is called: each write is applied before the node is gone,
+    by this leader or by the next one."""
+    old = three.leader()
+    plane = three.nodes[old]
+    commands = [plane.jobs.put_command(f"job-{number}", {}) for number in range(300)]
+    futures = [plane.submit(command) for command in commands]
+    three.stop(old)
+    assert all(isinstance(future.result(0), Applied) for future in futures)
+    survivor = next(iter(three.nodes.values()))
+    assert len(jobs(survivor)) == 300
