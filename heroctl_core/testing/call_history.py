@@ -35,6 +35,7 @@ class CallHistory:
     served_s: dict[str, float] = field(default_factory=dict)  # node: start of its newest write
     _operations: dict[str, list[Operation]] = field(default_factory=lambda: defaultdict(list))
     _revisions: dict[int, str] = field(default_factory=dict)
+    _bad: set[str] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def wrote(self, node: str, started_s: float, key: str, revision: int, *, once: bool) -> None:
@@ -80,6 +81,7 @@ class CallHistory:
                 seen.append(Operation(Kind.READ, final.get(key), now, now))
             if not is_linearizable(seen):
                 bad += 1
+                self._bad.add(key)
                 self.broken(f"what clients saw of {key} is not linearizable")
         return bad
 
@@ -97,9 +99,15 @@ class CallHistory:
             self.broken(f"{node} has {key}, whose writer was told that it was not applied")
         return len(lost)
 
-    def operations(self, key: str) -> list[Operation]:
-        """What was seen of one key."""
-        return self._operations[key]
+    def unexplained(self) -> str:
+        """Every operation on the keys that cannot be explained, in the order of their starts."""
+        with self._lock:
+            seen = {key: self._operations[key] for key in sorted(self._bad)}
+        lines = []
+        for key, operations in seen.items():
+            ordered = sorted(operations, key=lambda operation: operation.started)
+            lines += [key, *(f"  {operation}" for operation in ordered)]
+        return "\n".join(lines)
 
 
 def unknown(kind: Kind, value: State, started_s: float) -> Operation:

@@ -226,7 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         report = run.run(random_kinds(random.Random(seed), given.minutes * 60, kinds))
     print("\n".join(report.lines()), flush=True)
     if report.violations:
-        print(f"the same faults again: {again}\nnodes and their logs: {folder}", file=sys.stderr)
+        (folder / "history.txt").write_text(run.history.unexplained())
+        words = f"the same faults again: {again}\nnodes, their logs, history.txt: {folder}"
+        print(words, file=sys.stderr)
         return 1
     shutil.rmtree(folder)
     return 0

@@ -32,6 +32,9 @@ def test_a_stale_read_is_found() -> None:
         history.saw("web", operation)
     assert history.judge(["web"]) == 1
     assert history.violations == ["what clients saw of web is not linearizable"]
+    assert [line.split("(")[0].strip() for line in history.unexplained().splitlines()] == [
+        *("web", "Operation", "Operation", "Operation")
+    ]
 
 
 def test_a_lost_write_is_found() -> None:
