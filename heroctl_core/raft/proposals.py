@@ -113,8 +113,10 @@ class Proposals:
     def resolve(self, request_id: bytes, outcome: Outcome) -> None:
         """The command was applied here."""
         for waiting in self._by_id.pop(request_id, ()):
-            if not waiting.future.done():
+            try:
                 waiting.future.set_result(outcome)
+            except InvalidStateError:
+                pass  # it has ended already; asking first would take its lock twice
 
     def resend(self, *, after_s: float = 0.0) -> None:
         """What was sent and not applied goes to the next leader too, in the order of its arrival:
