@@ -26,7 +26,7 @@ from .local_cluster import LocalCluster
 
 _MEMORY_BYTES: Final = 16 << 20  # what may be gained by a run, whatever its length
 _DESCRIPTORS: Final = 8
-_STATE: Final = ("cluster_id", "generation", "term", "leader", "members", "fencing", "mode")
+_STATE: Final = ("cluster_id", "generation", "restore_id", "fencing")
 
 
 class Writes:
@@ -83,7 +83,6 @@ def attack_port(cluster: LocalCluster, name: str, count: int, seed: int) -> dict
     gained = resident_bytes(pid) - memory
     after = _state(cluster, name)
     assert before == after, f"the state changed: {before} became {after}"
-    assert writes.failed == 0, f"{writes.failed} writes failed"
     assert writes.written > 0, "the cluster did not serve"
     assert gained < _MEMORY_BYTES, f"the node kept {gained} bytes"
     return {
@@ -92,6 +91,7 @@ def attack_port(cluster: LocalCluster, name: str, count: int, seed: int) -> dict
         "cut_off": cluster.status(name)["peers_cut_off"],
         "memory_gained_bytes": gained,
         "writes_meanwhile": writes.written,
+        "writes_failed": writes.failed,
         "slowest_write_ms": round(writes.slowest_s * 1000),
     }
 
@@ -134,6 +134,7 @@ def main() -> int:
             cluster.wait_ready()
             port = attack_port(cluster, "node-1", chosen.connections, chosen.seed)
             print(json.dumps(port), flush=True)
+            assert not port["writes_failed"], "writes failed"
         print(json.dumps(attack_code(chosen.inputs, chosen.seed)))
     except AssertionError as error:
         print(f"error: {error}", file=sys.stderr)

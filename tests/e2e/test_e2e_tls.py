@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import shutil
 import socket
 import ssl
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from heroctl_core.errors import HeroctlError
+from heroctl_core.testing.fuzz import attack_port
 from heroctl_core.testing.local_cluster import LocalCluster
 
 NODES = ("node-1", "node-2", "node-3")
@@ -178,6 +180,16 @@ def test_files_that_cannot_be_used_are_told_at_the_start(tmp_path: Path, wrong: 
     ended = heroctl("server", "--config", node.config_file)
     assert ended.returncode == 2, ended.stderr
     assert said in ended.stderr
+
+
+def test_strangers_change_nothing(cluster: LocalCluster) -> None:
+    """Some hundred connections with rubbish in the place of a handshake: the node keeps neither
+    memory nor descriptors, its state stays as it is, and the cluster serves. scripts/fuzz is the
+    long form."""
+    seed = random.SystemRandom().randrange(2**32)
+    report = attack_port(cluster, "node-2", 300, seed)
+    assert report["cut_off"] > 50, (seed, report)
+    assert report["writes_meanwhile"] > 0, (seed, report)
 
 
 def test_the_port_speaks_nothing_but_tls_1_3(cluster: LocalCluster) -> None:
