@@ -34,7 +34,7 @@ _POLL_S: Final = 0.02
 # Below the range from which the kernel takes the ports of outgoing connections: a node that comes
 # back after a while must find its own ports free.
 _PORTS: Final = range(20_000, 32_000)
-_SLICE: Final = 250  # ports of one process
+_SLICE: Final = 100  # ports of one process
 _LOG_LINES: Final = 15
 
 
