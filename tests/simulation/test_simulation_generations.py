@@ -7,10 +7,13 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
 from heroctl_core.testing.simulate import FENCING, main, run_generations, run_seeds
+from heroctl_core.testing.simulated_generations import Generations
+from heroctl_core.testing.simulated_member import Member
 
 SEEDS = 10
 # What each once showed:
@@ -27,6 +30,29 @@ def test_generations_keep_every_promise(seed: int) -> None:
     together, with an operator where the nodes say that they need one."""
     run = run_generations(seed)
     assert run.violation is None, run.command()
+
+
+def test_a_scratch_restore_leaves_leader_and_term_of_a_healthy_cluster(tmp_path: Path) -> None:
+    """A fourth machine restores where it reaches nobody; when the network is whole it is contested,
+    and the three go on as if it were not there."""
+    world = Generations(1, tmp_path)
+    world.calm = True
+    for member in world.members.values():
+        world.boot(member)
+    assert world.until(lambda: world.checks.converged(world.up), 20.0)
+    three = list(world.up)
+    world.operator.save()
+    scratch = world.members["n4"] = Member(world, "n4", tmp_path / "n4")
+    world.links.cut |= {w for m in three for w in ((m.name, "n4"), ("n4", m.name))}
+    terms = [m.node.core.term for m in three if m.node is not None]
+    world.operator.restore(scratch)
+    assert world.until(lambda: scratch.node is not None and scratch.node.leading, 10.0)
+    world.links.heal()
+    assert world.until(lambda: scratch.running.contested, 10.0)
+    world.until(lambda: False, 40.0)
+    assert [m.node.core.term for m in three if m.node is not None] == terms
+    assert world.checks.converged(three)
+    world.close()
 
 
 def test_what_is_to_be_survived_really_happens() -> None:
