@@ -22,7 +22,7 @@ AUDIT_ROWS: Final = 10_000
 APPEND_BATCH_BYTES: Final = MIB
 PROPOSAL_QUEUE: Final = 65_536  # waiting proposals on one node
 FRAME_BYTES: Final = 4 * MIB
-DUMP_CHUNK_BYTES: Final = 256 * KIB
+DUMP_CHUNK_BYTES: Final = 128 * KIB  # a few of them are under way, and heartbeats behind them
 LEADER_TIME_SLACK_MS: Final = 60_000
 
 API_BODY_BYTES: Final = MIB

@@ -228,7 +228,7 @@ def tell(folder: Path, *, once: bool) -> None:
         if folder.exists() and any(folder.iterdir()) and not (folder / PLAN).is_file():
             raise StoryFailed(f"{short(folder)} has other files in it; give an empty or new folder")
         shutil.rmtree(folder, ignore_errors=True)
-        with LocalCluster(folder, name=CLUSTER) as cluster:
+        with LocalCluster(folder, name=CLUSTER, tls=True) as cluster:
             job = MainJob(cluster)
             try:
                 job.tell()

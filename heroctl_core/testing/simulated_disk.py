@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ..errors import LogFault, LogFull
+from ..limits import DUMP_CHUNK_BYTES
 from ..raft.install import Loaded, LoadFailed
 from ..raft.log import Log
 from ..raft.log_state import LogState
@@ -157,7 +158,7 @@ class DumpDisk:
 class _Bytes:
     """A dump travels as its name, padded to a few chunks, so that transfers can be interrupted."""
 
-    size = 1_000_000
+    size = 4 * DUMP_CHUNK_BYTES - 1  # as many as are under way at a time
 
     def __init__(self, stored: _Stored) -> None:
         self.stored = stored
