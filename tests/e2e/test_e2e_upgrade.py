@@ -34,7 +34,7 @@ def old(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the old release, installed from a wheel that was built of its commit."""
     folder = tmp_path_factory.mktemp("old")
     with tarfile.open(OLDEST) as sources:
-        sources.extraction_filter = lambda member, _: member  # extractall's own is newer than 3.11.2
+        sources.extraction_filter = lambda member, _: member  # since 3.11.4 only
         sources.extractall(folder / "source")
     pip = (sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-deps", "--wheel-dir", folder, folder / "source")
