@@ -10,16 +10,16 @@ generation go on.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from .clock import Clock
 from .config.model import Config
 from .crypto.keys import BackupKey
-from .errors import Busy, NodeFault, RecoveryError
+from .errors import Busy, NodeFault, OutcomeUnknown, RecoveryError
 from .node_keys import NodeKeys, proof_key, read_credentials
 from .raft.port import Mode
 
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from .recovery.plan import RestorePlan
     from .recovery.restore import Restore, RestoreReport
     from .server.port import Report, RestoreOptions
+
+T = TypeVar("T")
 
 _CALL_S: Final = 30.0
 _SERVES_S: Final = 20.0
@@ -63,7 +65,7 @@ class Lifecycle:
 
     def join(self, address: str) -> None:
         """See server.port.Lifecycle."""
-        self._runtime.call(lambda: self._folder.join(address)).result(_CALL_S)
+        self._on_engine(lambda: self._folder.join(address))
 
     def force_bootstrap(self, archive: Path, options: RestoreOptions) -> Report:
         """See server.port.Lifecycle. Busy while another one is under way: the first to end would
@@ -93,11 +95,11 @@ class Lifecycle:
         from .raft import orders
 
         runtime, now_s = self._runtime, self._clock.monotonic_s()
-        runtime.call(
+        self._on_engine(
             lambda: orders.resume(runtime.standing, now_s, others_destroyed=others_destroyed)
-        ).result(_CALL_S)
+        )
         until = time.monotonic() + _SERVES_S
-        while not runtime.call(lambda: runtime.standing.has_decided).result(_CALL_S):
+        while not self._on_engine(lambda: runtime.standing.has_decided):
             if time.monotonic() > until:
                 raise RecoveryError(
                     "; ".join(runtime.status().warnings) or "other nodes are still asked",
@@ -105,7 +107,7 @@ class Lifecycle:
                     "heroctl cluster resume --others-destroyed",
                 )
             time.sleep(0.02)
-        if contested := runtime.call(lambda: runtime.standing.contested).result(_CALL_S):
+        if contested := self._on_engine(lambda: runtime.standing.contested):
             raise RecoveryError(f"contested: {contested}")
 
     def yield_to(self, name: str, *, confirm_cluster: str) -> str:
@@ -119,19 +121,48 @@ class Lifecycle:
                 hint="check that you are on the right machine",
             )
         runtime, now_s = self._runtime, self._clock.monotonic_s()
-        return runtime.call(lambda: orders.yield_to(runtime.standing, now_s, name)).result(_CALL_S)
+        return self._on_engine(lambda: orders.yield_to(runtime.standing, now_s, name))
 
     def _restore_frozen(self, restore: Restore) -> RestoreReport:
-        self._runtime.call(lambda: self._runtime.freeze("forced bootstrap")).result(_CALL_S)
+        self._freeze()
         before = self._folder.header
         try:
             report = restore.execute(restore.plan())
         finally:
             # Whatever CURRENT names now is what the node serves; without a change it is as before.
-            self._runtime.call(self._runtime.thaw).result(_CALL_S)
+            self._thaw()
         if self._folder.header != before:
             self._wait_until_it_serves()
         return report
+
+    def _freeze(self) -> None:
+        """Freezes the node. When that does not end in time it is undone as soon as it has ended."""
+        try:
+            self._on_engine(lambda: self._runtime.freeze("forced bootstrap"))
+        except OutcomeUnknown:
+            self._runtime.call(self._runtime.thaw)
+            raise
+
+    def _thaw(self) -> None:
+        """Lets the node go on; unlike other calls this one runs however late it is."""
+        try:
+            self._runtime.call(self._runtime.thaw).result(_CALL_S)
+        except TimeoutError as error:
+            raise _unknown() from error
+
+    def _on_engine(self, function: Callable[[], T]) -> T:
+        """What `function` gives on the engine's thread. Busy when that had no time for it, and it
+        will not run any more; OutcomeUnknown when it has begun and does not end."""
+        called = self._runtime.call(function)
+        try:
+            return called.result(_CALL_S)
+        except TimeoutError as error:
+            if called.cancel():
+                raise Busy(
+                    f"the engine had no time for it within {_CALL_S:g} s: nothing was changed",
+                    hint="look at the node's log and its disk, then run it again",
+                ) from error
+            raise _unknown() from error
 
     def _refuse_quorum(self) -> None:
         mode = self._runtime.status().mode
@@ -186,6 +217,13 @@ class Lifecycle:
                 )
             time.sleep(0.02)
         raise NodeFault(f"the restored node does not serve after {_SERVES_S:g} s")
+
+
+def _unknown() -> OutcomeUnknown:
+    return OutcomeUnknown(
+        f"the engine is not done with it after {_CALL_S:g} s",
+        hint="look at the node's log and its disk; heroctl status shows what came of it",
+    )
 
 
 def probe_peers(

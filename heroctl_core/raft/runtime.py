@@ -171,7 +171,9 @@ class Runtime:
 
     def thaw(self) -> None:
         """Goes on in the generation that CURRENT names: the next one, or the same after an
-        error. A node that cannot stops itself."""
+        error. A node that cannot stops itself; one that is not frozen is left alone."""
+        if not self._frozen:
+            return
         try:
             self._folder.clear_mark("frozen")
             self.reopen()
