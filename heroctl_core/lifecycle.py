@@ -108,7 +108,9 @@ class Lifecycle:
                 )
             time.sleep(0.02)
         if contested := self._on_engine(lambda: runtime.standing.contested):
-            raise RecoveryError(f"contested: {contested}")
+            raise RecoveryError(
+                f"contested: {contested}", hint="do what it says, then resume once more"
+            )
 
     def yield_to(self, name: str, *, confirm_cluster: str) -> str:
         """See server.port.Lifecycle."""
@@ -216,7 +218,10 @@ class Lifecycle:
                     hint="stop the nodes that it names, then start this node first",
                 )
             time.sleep(0.02)
-        raise NodeFault(f"the restored node does not serve after {_SERVES_S:g} s")
+        raise NodeFault(
+            f"the restored node does not serve after {_SERVES_S:g} s",
+            hint="the restore is done and stays; heroctl status shows what the node waits for",
+        )
 
 
 def _unknown() -> OutcomeUnknown:

@@ -44,7 +44,10 @@ class Members:
         try:
             return self._replicator.ask_leader(order, member).result(_WAIT_S)
         except TimeoutError as error:
-            raise OutcomeUnknown(f"no answer of the leader within {_WAIT_S:g} s") from error
+            raise OutcomeUnknown(
+                f"no answer of the leader within {_WAIT_S:g} s",
+                hint="heroctl cluster members shows what became of it",
+            ) from error
 
 
 def shown(members: Iterable[Member]) -> list[dict[str, Any]]:

@@ -12,7 +12,6 @@ them. An exception anywhere releases nothing: the caller stops the node.
 
 from __future__ import annotations
 
-import math
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -122,7 +121,6 @@ class RaftNode:
         self.votes: tuple[int, set[str]] = (0, set())
         self.answering_seq = 0
         self._heartbeat_due_s = 0.0
-        self.last_quorum_s = -math.inf
         self.leader_changes = 0
         self._known_leader: tuple[str, int] | None = None  # and its term
 
@@ -316,9 +314,7 @@ class RaftNode:
             self.reads.expire()
             self.orders.expire()
             self.divergence.work()
-            if self.has_quorum():
-                self.last_quorum_s = now
-            else:
+            if not self.has_quorum():
                 following.refuse_without_quorum(self)
 
     # -- leading

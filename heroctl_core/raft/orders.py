@@ -20,7 +20,10 @@ def resume(standing: Standing, now_s: float, *, others_destroyed: bool) -> None:
     confirmed from now on. RecoveryError while a rival answers, and where nothing is to resume."""
     situation = standing.situation(now_s)
     if standing.folder.header is None:
-        raise RecoveryError("this node has not joined a cluster yet")
+        raise RecoveryError(
+            "this node has not joined a cluster yet",
+            hint="heroctl status shows who answers; an empty node joins by itself",
+        )
     if rival := presence.rival_of(situation):
         number, restore_id = rival.lineage[-1]
         raise RecoveryError(
