@@ -159,7 +159,6 @@ class Changes:
             return ()
         member_id = self._found(task.member)
         self._refuse_loss_of_quorum(member_id)
-        task.member = member_id  # another node may take the name meanwhile
         if member_id == node.member_id:
             self.transfer = Transfer(self._target(""), self._patience_s())
             return None  # the next leader removes this one
@@ -179,7 +178,7 @@ class Changes:
                 f"{name} is the last voter, so it cannot be removed",
                 hint="to end a cluster stop its node and move the data folder away",
             )
-        if not rest.is_quorum(self._answering() - {member_id}):
+        if not rest.is_quorum(self._answering()):
             silent = sorted(configuration.members[m].name for m in rest.voters - self._answering())
             raise RecoveryError(
                 f"without {name} there would be no quorum: {', '.join(silent)} does not answer",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 from heroctl_core.clock import Clock, SystemClock
 from heroctl_core.crypto import pki
 from heroctl_core.errors import ConfigError, FileFault, HeroctlError, UsageError
-from heroctl_core.raft.credentials import Credentials, TlsFiles
+from heroctl_core.raft import credentials as credentials_module
+from heroctl_core.raft.credentials import Contexts, Credentials, TlsFiles
 from heroctl_core.raft.greeting import Certificate
 from heroctl_core.testing.clock import ManualClock
 
@@ -135,6 +137,10 @@ def spoil(authority: Path, what: str) -> TlsFiles:
         return TlsFiles(
             found.ca_file, authority / "node-2.crt", authority / "node-2.key", found.owner
         )
+    if what == "another cluster":
+        return TlsFiles(
+            found.ca_file, found.cert_file, found.key_file, Certificate("dev", "node-1")
+        )
     if what == "another key":
         pki.issue(authority, "node-2")
         os.replace(authority / "node-2.key", found.key_file)
@@ -157,6 +163,7 @@ WRONG = {
     "not yet valid": "not valid yet; compare the clocks",
     "another authority": "no authority in that file signed it",
     "another node": "is that of node node-2 of cluster prod, this is node-1 of prod",
+    "another cluster": "is that of node node-1 of cluster prod, this is node-1 of dev",
     "another key": r"tls\.key_file .* is not the key of tls\.cert_file",
     "the authority itself": "does not pass|has no name",
     "rubbish": "no valid PEM",
@@ -190,6 +197,42 @@ def test_new_files_are_taken_and_broken_ones_are_not(authority: Path) -> None:
     found.refresh()
     assert found.contexts.node_expires_s > first.node_expires_s
     assert found.warnings == []
+
+
+def test_the_first_authority_to_end_is_told(authority: Path) -> None:
+    """While one is replaced by another, both are in ca_file."""
+    pki.issue(authority, "node-1")
+    soon = NOW - timedelta(days=pki.CA_DAYS - 20)
+    pki.make_authority(authority / "old", "prod", now=soon)
+    both = authority / "both.crt"
+    both.write_bytes((authority / "ca.crt").read_bytes() + (authority / "old/ca.crt").read_bytes())
+    found = credentials(replace(files(authority), ca_file=both))
+    (warning,) = found.warnings
+    assert "both.crt expires in 19 days" in warning
+
+
+def test_files_that_are_replaced_while_they_are_read_wait(
+    authority: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was read may be half old and half new; the next look takes it."""
+    pki.issue(authority, "node-1", now=NOW - timedelta(days=100))
+    found = credentials(files(authority))
+    first, load = found.contexts, credentials_module._load
+
+    def replaced(of: TlsFiles) -> Contexts:
+        loaded = load(of)
+        os.utime(of.cert_file, (1, 1))
+        return loaded
+
+    pki.issue(authority, "node-1", out=authority / "new")
+    for name in ("node-1.key", "node-1.crt"):
+        os.replace(authority / "new" / name, authority / name)
+    with monkeypatch.context() as patch:
+        patch.setattr(credentials_module, "_load", replaced)
+        found.refresh()
+    assert found.contexts is first
+    found.refresh()
+    assert found.contexts is not first
 
 
 def test_files_that_vanish_change_nothing(authority: Path) -> None:

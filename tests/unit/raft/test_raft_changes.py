@@ -14,8 +14,10 @@ from heroctl_core.errors import (
     RecoveryError,
 )
 from heroctl_core.raft.leader_orders import decode, encode
+from heroctl_core.raft.membership import Candidate
 from heroctl_core.raft.port import Member, Order
 from heroctl_core.testing.raft_bench import RaftBench
+from heroctl_core.version import __version__
 
 
 def remove(bench: RaftBench, through: str, member: str) -> HeroctlError | None:
@@ -63,6 +65,55 @@ def test_what_would_leave_no_quorum_is_refused() -> None:
     assert remove(bench, "a", "node-b") is None
     error = remove(bench, "a", "node-a")
     assert "is the last voter" in str(error)
+
+
+def test_a_voter_that_is_connected_but_silent_does_not_count() -> None:
+    """Its process hangs: nobody may rely on its vote."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    bench.run(1.1, cut="c")
+    assert "c" in leader.connected
+    asked = leader.orders.submit(Order.REMOVE, "b")
+    bench.run(0.1, cut="c")
+    assert "node-c does not answer" in str(asked.exception(0))
+
+
+def test_members_are_removed_one_at_a_time() -> None:
+    """The second change waits until the first is committed, and so do both callers (row 1)."""
+    bench = RaftBench()
+    leader = bench.cluster("abcde")
+    asked = [leader.orders.submit(Order.REMOVE, member) for member in "de"]
+    bench.run(0.1, cut="bcde")
+    assert len(leader.configuration.members) == 4
+    assert not any(each.done() for each in asked)
+    bench.run(0.3)
+    assert leader.configuration.members.keys() == set("abc")
+    assert [each.result(0) for each in asked] == [(), ()]
+
+
+def test_more_orders_than_may_wait_are_refused_at_once() -> None:
+    """Without a leader they would pile up."""
+    bench = RaftBench()
+    bench.cluster()
+    node = bench.nodes["b"]
+    node.elections.lost_leader()
+    asked = [node.orders.submit(Order.MEMBERS, "") for _ in range(65)]
+    bench.turn("b")
+    assert [each.done() for each in asked] == [False] * 64 + [True]
+    assert isinstance(asked[-1].exception(0), Overloaded)
+
+
+def test_only_the_leader_that_was_asked_can_answer() -> None:
+    """Another member that says the same number is not believed."""
+    bench = RaftBench()
+    bench.cluster()
+    asked = bench.nodes["b"].orders.submit(Order.REMOVE, "node-c")
+    bench.turn("b")
+    [number] = [sent.frame[1] for sent in bench.sent if sent.frame[0] == "ask"]
+    bench.receive("b", "c", ["told", number, encode(())])
+    assert not asked.done()
+    bench.receive("b", "a", ["told", number, encode(())])
+    assert asked.result(0) == ()
 
 
 def test_a_stranger_cannot_be_removed() -> None:
@@ -139,6 +190,21 @@ def test_every_node_tells_what_the_leader_sees() -> None:
     }
     assert [name for name, member in told.items() if member.leads] == ["node-a"]
     assert all(m.heard_s is not None and m.heard_s < 0.5 for m in told.values())
+    assert all(m.connected for m in told.values())
+
+
+def test_a_node_tells_of_members_what_it_knows_itself() -> None:
+    """A follower does not know how far others are; a release is what a member said in its hello."""
+    bench = RaftBench()
+    bench.cluster()
+    node = bench.nodes["b"]
+    node.candidates = {"a": Candidate("node-a", "a:1", "0.0.1")}
+    node.set_connected("c", connected=False)
+    told = {member.member_id: member for member in node.members()}
+    assert [told[m].match_index for m in "abc"] == [None, None, None]
+    assert [told[m].version for m in "abc"] == ["0.0.1", __version__, ""]
+    assert [told[m].connected for m in "abc"] == [True, True, False]
+    assert told["b"].heard_s == 0.0
 
 
 @pytest.mark.parametrize(

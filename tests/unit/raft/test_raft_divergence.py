@@ -132,6 +132,41 @@ def test_a_learner_is_compared_with_the_voters() -> None:
     assert "d" in bench.faults and len(bench.faults) == 1
 
 
+def test_a_learner_makes_no_majority() -> None:
+    """Beside two voters that differ it agrees with one of them."""
+    bench = Watched("ab")
+    bench.nodes["a"].core.append(b"\x02" + members("ab", learners="c").encode())
+    bench.run(0.2)
+    node = bench.nodes["b"]
+    differ(node)
+    bench.run(2.0)
+    [said] = node.divergence._heard.values()
+    assert node.receive("c", ["print", said[0], [list(each) for each in said[1]]]) is None
+    bench.run(0.5)
+    assert bench.faults == {}
+    assert "the states of node-a and node-b differ" in str(node.divergence.warning)
+
+
+def test_a_revision_that_differs_is_noticed() -> None:
+    """It is in no fingerprint, for rows may be the same."""
+    bench = Watched()
+    bench.nodes["c"].machine._rows.revision += 1
+    bench.run(2.0)
+    assert list(bench.faults) == ["c"]
+    assert "revision is 6 here, 5 on node-a and node-b" in bench.faults["c"].message
+
+
+def test_a_state_is_told_once() -> None:
+    """Each heartbeat would be many times as large."""
+    bench = Watched()
+    told: list[str] = []
+    node = bench.nodes["b"]
+    send = node.send
+    node.send = lambda target, frame: (told.append(str(frame[0])), send(target, frame))[1]
+    bench.run(3.0)
+    assert told.count("print") == 2
+
+
 def test_without_a_majority_nobody_stops_and_all_say_so() -> None:
     """Of two voters nothing says which one is right."""
     bench = Watched("ab")

@@ -14,6 +14,7 @@ from heroctl_core.raft.folder import DataFolder
 from heroctl_core.raft.header import Header
 from heroctl_core.raft.membership import EMPTY, Configuration, MemberSpec
 from heroctl_core.raft.port import Generation
+from heroctl_core.raft.presence import Left
 
 ME, B, C = "a" * 32, "b" * 32, "c" * 32
 
@@ -94,3 +95,5 @@ def test_what_an_empty_folder_promised(make: Make) -> None:
     mark = {"generation": 1, "restore_id": "first", "member_id": ME, "yielded": True}
     folder.set_mark("left", mark)
     assert fence.promise(folder) is None
+    folder.quarantine_generation()
+    assert fence.promise(folder) == Left("second", "first", yielded=True)

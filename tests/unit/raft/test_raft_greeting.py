@@ -86,15 +86,15 @@ def test_a_word_that_was_changed_is_noticed() -> None:
         acceptor.take(["hello", body.replace(b"node-1", b"node-9"), proof])
 
 
-def test_a_hello_must_say_what_the_greeting_said() -> None:
-    """The certificate was compared with the greeting."""
-    told = [ME]
+@pytest.mark.parametrize("word", ["cluster_name", "name", "key_id"])
+def test_a_hello_must_say_what_the_greeting_said(word: str) -> None:
+    """The certificate and our key were compared with the greeting."""
+    told = iter([ME, ME, replace(ME, **{word: "else"})])  # type: ignore[arg-type]
     dialer = Introduction(
-        lambda: told[0], KEY, dialed=True, certificate=None, nonce=bytes(NONCE_BYTES)
+        lambda: next(told), KEY, dialed=True, certificate=None, nonce=bytes(NONCE_BYTES)
     )
     acceptor = end(OTHER, dialed=False)
     (answer,) = acceptor.take(sent(dialer.greet())).replies
-    told[0] = replace(ME, name="node-9")
     (hello,) = dialer.take(sent(answer)).replies
     with pytest.raises(ValueError, match="its greeting said something else"):
         acceptor.take(sent(hello))

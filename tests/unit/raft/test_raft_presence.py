@@ -429,6 +429,14 @@ REMOVED = {
         Do.WAIT,
     ),
     "another one was removed": (situation(OLD, hello("b", G1, removed=(("z", 7),))), Do.WAIT),
+    "it stands aside, and a newer generation is there": (
+        situation(
+            replace(OLD, suspended=True),
+            hello("b", G1, removed=((OLD.member_id, 7),)),
+            hello("d", G2),
+        ),
+        Do.REMOVED,
+    ),
 }
 
 

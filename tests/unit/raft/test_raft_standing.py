@@ -56,12 +56,16 @@ def meet(standing: Standing, **fields: object) -> None:
     standing.met(None, said, judge(mine, said), 0.0)
 
 
-def test_what_one_node_knows_to_be_confirmed_is_so_for_all(standing: Standing) -> None:
-    """It is noted durably, and said to the next one; so an operator says it once."""
+@pytest.mark.parametrize("suspended", [False, True])
+def test_what_one_node_knows_to_be_confirmed_is_so_for_all(
+    standing: Standing, suspended: bool
+) -> None:
+    """It is noted durably, and said to the next one; so an operator says it once. One that stands
+    aside may be the only one that knows."""
     assert not standing.confirmed and not standing.hello().confirmed
     meet(standing, confirmed=False)
     assert not standing.confirmed
-    meet(standing, confirmed=True)
+    meet(standing, confirmed=True, suspended=suspended)
     assert standing.confirmed and standing.hello().confirmed
     assert standing.folder.mark("confirmed") is not None
 

@@ -104,6 +104,36 @@ def test_a_transfer_that_does_not_happen_is_given_up() -> None:
     assert len(leaders(bench)) == 1
 
 
+def test_a_transfer_to_a_node_that_dies_is_given_up_at_once() -> None:
+    """Writers need not wait for an election timeout."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    asked = transfer(bench, "a", "b")
+    bench.turn("a")
+    bench.stop("b")
+    waits = bench.write("a", 1)
+    bench.run(0.1)
+    assert leader.leading
+    assert isinstance(asked.exception(0), NotApplied)
+    assert waits.result(0) == Applied(1)
+
+
+def test_what_is_in_flight_is_committed_before_the_target_is_told() -> None:
+    """So its writer hears of it from the old leader, also when only the target has it."""
+    bench = RaftBench()
+    leader = bench.cluster("abcde")
+    written = bench.write("a", 1)
+    bench.turn("a")
+    transfer(bench, "a", "b")
+    bench.run(0.1, cut="cde")
+    assert leader.core.match_index("b") == leader.log.entries[-1][1]
+    assert leader.leading and leader.core.term == 1
+    assert bench.nodes["b"].core.term == 1
+    bench.run(0.2)
+    assert written.result(0) == Applied(1)
+    assert leaders(bench) == ["b"]
+
+
 def test_a_target_that_is_removed_meanwhile_did_not_take_over() -> None:
     """The orders of three operators: hand over to it, remove it, hand over to it."""
     bench = RaftBench()
