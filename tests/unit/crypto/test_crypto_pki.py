@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import ssl
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -197,6 +199,22 @@ def test_new_files_are_taken_and_broken_ones_are_not(authority: Path) -> None:
     found.refresh()
     assert found.contexts.node_expires_s > first.node_expires_s
     assert found.warnings == []
+
+
+def test_every_connection_shows_its_certificate(authority: Path) -> None:
+    """No session can be resumed, under a certificate that was replaced since."""
+    pki.issue(authority, "node-1")
+    contexts = credentials(files(authority)).contexts
+    there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = contexts.client.wrap_bio(back, there)
+    server = contexts.server.wrap_bio(there, back, server_side=True)
+    for _ in range(4):
+        for handshaken in (client, server):
+            with suppress(ssl.SSLWantReadError):
+                handshaken.do_handshake()
+    server.write(b"x")
+    assert client.read(1) == b"x"
+    assert client.session is None or not client.session.has_ticket
 
 
 def test_the_first_authority_to_end_is_told(authority: Path) -> None:

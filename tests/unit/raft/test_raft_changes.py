@@ -103,6 +103,30 @@ def test_more_orders_than_may_wait_are_refused_at_once() -> None:
     assert isinstance(asked[-1].exception(0), Overloaded)
 
 
+def test_an_order_is_repeated_for_the_same_member() -> None:
+    """A name may be another node's when the next leader is asked."""
+    bench = RaftBench()
+    bench.cluster("abcd")
+    bench.nodes["b"].orders.submit(Order.REMOVE, "node-d")
+    bench.turn("b")
+    assert [sent.frame[3] for sent in bench.sent if sent.frame[0] == "ask"] == ["d"]
+
+
+def test_a_leader_that_is_not_reached_is_not_asked_yet() -> None:
+    """Or the order would end as one of unknown outcome."""
+    bench = RaftBench()
+    bench.cluster()
+    node = bench.nodes["b"]
+    node.set_connected("a", connected=False)
+    assert node.leader_id == "a"
+    asked = node.orders.submit(Order.MEMBERS, "")
+    bench.turn("b")
+    assert not [sent for sent in bench.sent if sent.frame[0] == "ask"]
+    node.set_connected("a", connected=True)
+    bench.run(0.1)
+    assert len(asked.result(0)) == 3
+
+
 def test_only_the_leader_that_was_asked_can_answer() -> None:
     """Another member that says the same number is not believed."""
     bench = RaftBench()

@@ -105,13 +105,35 @@ def test_a_transfer_goes_on_where_the_connection_broke(away_s: float) -> None:
     ends.sender.work(set(), ends.new, 1)  # the connection broke; two chunks never arrived
     ends.clock.advance(away_s)
     ends.sender.work(set(), ends.new, 1)
-    rest = []
+    rest = ends.work(ends.new)
+    assert ends.work(ends.new) == []  # the same again only when time for an answer is over
+    ends.arrive(rest)
     while frames := ends.work(ends.new):
         rest += frames
         ends.arrive(frames)
     assert rest[0][2:4] == [first[0][2], 2 * DUMP_CHUNK_BYTES]
     assert [frame[3] for frame in rest] == [f[3] for f in first[2:]]
     assert ends.receiver.loading_for == "a"
+
+
+def test_a_whole_transfer_does_not_wait() -> None:
+    """Who needs a dump again after it has got one gets the newest, at once."""
+    ends = Ends()
+    while frames := ends.work(ends.old):
+        ends.arrive(frames)
+    ends.sender.work(set(), ends.new, 1)
+    frames = ends.work(ends.new)
+    assert (frames[0][2][0], frames[0][3]) == (9, 0)  # type: ignore[index]
+
+
+def test_a_follower_that_lost_what_it_had_gets_it_again_at_once() -> None:
+    """It was started again, and says that it has nothing."""
+    ends = Ends()
+    first = ends.work(ends.old)
+    ends.arrive(first)
+    ends.work(ends.old)
+    ends.sender.acknowledged("b", ends.old.sha256, 0)
+    assert [frame[3] for frame in ends.work(ends.old)] == [frame[3] for frame in first]
 
 
 def test_half_a_transfer_waits_a_minute() -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from heroctl_core.errors import WrongKey
 from heroctl_core.raft.folder import DataFolder
+from heroctl_core.raft.greeting import Greeting
 from heroctl_core.raft.handshake import judge
 from heroctl_core.raft.header import Header
 from heroctl_core.raft.membership import Configuration, MemberSpec
@@ -92,6 +94,25 @@ def test_whoever_counts_the_left_is_told(standing: Standing) -> None:
     assert not standing.confirmed
     meet(standing, left=(("2" * 32, "second"),))
     assert standing.confirmed
+
+
+def test_an_empty_node_with_another_key_stops(tmp_path: Path) -> None:
+    """When a cluster that it asked says so, and none that it can join is there."""
+    folder = DataFolder.open(tmp_path / "empty", node_name="n4", cluster_name="prod")
+    settings = RaftSettings("n4", "prod", "key", listen="n4:1", peers={"n1": "n1:1"})
+    empty = Standing(NoNode(), folder, settings, "n4:1")
+    theirs = Greeting("prod", "n1", "other", bytes(32), has_cluster=True)
+    empty.met_other_key(replace(theirs, has_cluster=False))
+    with pytest.raises(WrongKey, match="uses the secrets key other, this node has key"):
+        empty.met_other_key(theirs)
+    meet(empty, cluster_id="c" * 32, lineage=((1, "first"),))
+    empty.met_other_key(theirs)
+    folder.close()
+
+
+def test_a_member_with_another_key_goes_on(standing: Standing) -> None:
+    """It has data, and others to talk to."""
+    standing.met_other_key(Greeting("prod", "n1", "other", bytes(32), has_cluster=True))
 
 
 def test_a_node_that_nobody_can_reach_is_fenced_from_nobody(standing: Standing) -> None:
