@@ -189,6 +189,7 @@ class MainJob:
     def stay(self) -> None:
         """Waits for Ctrl-C."""
         title("The nodes stay up. In another terminal:")
+        typed(f"cd {Path.cwd()}")
         typed(f"export PATH={HEROCTL.parent}:$PATH HEROCTL_CONFIG={short(self.config_file)}")
         typed("heroctl status")
         typed("heroctl job list")
@@ -218,7 +219,9 @@ def lock(folder: Path) -> IO[str]:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.close()
-        raise StoryFailed(f"the story already runs in {short(folder)}") from error
+        raise StoryFailed(
+            f"another scripts/run has nodes in {short(folder)}: end it, or give another --folder"
+        ) from error
     return file
 
 

@@ -228,7 +228,7 @@ def _without_effect(config: model.Config) -> list[str]:
         "backup.enabled: no snapshot is taken by schedule; it": backup.enabled,
         "backup.test_restore": backup.test_restore.enabled,
         "backup.encryption_recipients": bool(backup.encryption_recipients),
-        "tls: for the API, which listens on loopback only, it": config.has_tls,
+        "tls: used between the nodes; for the API, on loopback only, it": config.has_tls,
         "alerts": bool(config.alerts),
         "clusters": bool(config.clusters),
         "drill": config.drill != nothing.drill,

@@ -29,7 +29,8 @@ def resume(standing: Standing, now_s: float, *, others_destroyed: bool) -> None:
         raise RecoveryError(
             f"node {rival.name} ({rival.address}) still runs: generation {number}, restore "
             f"{restore_id}",
-            hint=f"stop it first, or join it: heroctl cluster yield {restore_id}",
+            hint="stop it first (what it said counts for "
+            f"{presence.FRESH_S:.0f} s more), or join it: heroctl cluster yield {restore_id}",
         )
     contested = standing.contested is not None or standing.was_contested
     if others_destroyed and not standing.confirmed:
