@@ -1,7 +1,8 @@
 """One connection between members: a byte stream, and frames in both directions.
 
 A frame is `length u32 | tag 8 | msgpack`. Nothing here knows what a frame means or who may send it.
-The byte stream is a plain socket on loopback, and TLS elsewhere (raft/tls_stream.py).
+The byte stream is a plain socket on loopback, and TLS elsewhere (raft/tls_stream.py). On loopback
+the frames of peers are sealed: any user could listen at the port of a node that is down, and relay.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .. import limits
+from ..crypto.frame_cipher import FrameCipher
 from .greeting import Certificate, Introduction
+from .handshake import Hello, frame_tag
 
 FRAME_HEAD: Final = struct.Struct(">I8s")
 NO_TAG: Final = bytes(8)
@@ -107,6 +110,7 @@ class Channel:
     _outbox: bytearray = field(default_factory=bytearray)
     _bulk: deque[bytes] = field(default_factory=deque)  # leaves when nothing else is waiting
     _bulk_bytes: int = 0
+    _cipher: FrameCipher | None = None
 
     @property
     def is_open(self) -> bool:
@@ -116,6 +120,14 @@ class Channel:
     def is_stranger(self) -> bool:
         """Whether it came to us and is nobody's yet."""
         return self.address is None and self.member_id is None
+
+    def become_peer(self, theirs: Hello) -> None:
+        """From now on frames are of that member's lineage, and sealed where TLS does not do it."""
+        assert self.introduction is not None
+        self.member_id, self.boot_nonce = theirs.member_id, theirs.boot_nonce
+        self.tag = frame_tag(theirs.cluster_id, theirs.lineage)
+        if (key := self.introduction.frame_key(theirs)) is not None:
+            self._cipher = FrameCipher(key, dialed=self.address is not None)
 
     @property
     def has_output(self) -> bool:
@@ -134,7 +146,7 @@ class Channel:
 
     def next_frame(self) -> tuple[bytes, bytes] | None:
         """Tag and body of the next whole frame, or None; ValueError for one that is too long,
-        before any of it is kept."""
+        before any of it is kept, and for one that is not sealed as it should be."""
         inbox = self._inbox
         if len(inbox) < FRAME_HEAD.size:
             return None
@@ -149,26 +161,24 @@ class Channel:
             return None
         body = bytes(memoryview(inbox)[FRAME_HEAD.size : end])
         del inbox[:end]  # moves the start, not the bytes
-        return tag, body
+        return tag, body if self._cipher is None else self._cipher.open(body, tag)
 
     def queue(self, body: bytes, *, bulk: bool = False) -> bool:
         """Puts a frame into the outbox; False when the peer reads too slowly. A `bulk` frame lets
         everything else go first, so that a snapshot delays no heartbeat."""
-        head = FRAME_HEAD.pack(len(body), self.tag)
         if bulk:
-            self._bulk.append(head + body)
-            self._bulk_bytes += len(head) + len(body)
+            self._bulk.append(body)
+            self._bulk_bytes += len(body)
         else:
-            self._outbox += head
-            self._outbox += body
+            self._put(body)
         return len(self._outbox) + self._bulk_bytes <= _OUTBOX_BYTES
 
     def flush(self) -> bool:
         """Lets go what the stream takes; False when the connection is broken."""
         while self._outbox or self._bulk:
             if not self._outbox:
-                self._outbox += self._bulk[0]
-                self._bulk_bytes -= len(self._bulk.popleft())
+                self._bulk_bytes -= len(self._bulk[0])
+                self._put(self._bulk.popleft())
             sent = self.stream.send(memoryview(self._outbox)[:RECEIVE_BYTES])
             if sent is None:
                 return False
@@ -176,3 +186,10 @@ class Channel:
                 break
             del self._outbox[:sent]
         return True
+
+    def _put(self, body: bytes) -> None:
+        """Sealed only here: frames are counted in the order in which they leave."""
+        if self._cipher is not None:
+            body = self._cipher.seal(body, self.tag)
+        self._outbox += FRAME_HEAD.pack(len(body), self.tag)
+        self._outbox += body

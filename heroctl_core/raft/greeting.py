@@ -145,6 +145,14 @@ class Introduction:
         assert self._theirs is not None
         return self._proof(self._theirs, body, by_dialer=self._dialed)
 
+    def frame_key(self, theirs: Hello) -> bytes | None:
+        """The key that seals the frames of this connection, once both said hello; None where TLS
+        does it, or where one of them is of a release that does not."""
+        if self._certificate is not None or not (theirs.seals and self._mine().seals):
+            return None
+        assert self._theirs is not None
+        return self._keyed(self._theirs, "frames", b"")
+
     def _proven(self, theirs: Greeting, body: object, proof: object) -> Hello:
         if not isinstance(body, bytes) or not isinstance(proof, bytes):
             raise ValueError("malformed hello: no bytes")
@@ -157,8 +165,11 @@ class Introduction:
         return hello
 
     def _proof(self, theirs: Greeting, body: bytes, *, by_dialer: bool) -> bytes:
+        return self._keyed(theirs, "dialer" if by_dialer else "acceptor", body)
+
+    def _keyed(self, theirs: Greeting, use: str, body: bytes) -> bytes:
         nonces = (self._nonce, theirs.nonce) if self._dialed else (theirs.nonce, self._nonce)
-        said = codec.pack_frame(["dialer" if by_dialer else "acceptor", *nonces, body])
+        said = codec.pack_frame([use, *nonces, body])
         return hmac.digest(self._key, said, "sha256")
 
 

@@ -28,6 +28,7 @@ _NEWER: Final = {
     "removed": (),
     "schema": 1,
     "release": "",
+    "seals": False,
 }
 _RESTORE_ID: Final = re.compile(r"[0-9A-Za-z-]{1,64}")
 
@@ -58,6 +59,7 @@ class Hello:
     oldest_protocol: int = OLDEST_PROTOCOL
     schema: int = SCHEMA  # the newest commands that it knows
     release: str = __version__
+    seals: bool = True  # seals its frames where there is no TLS
 
     def to_value(self) -> dict[str, Any]:
         return asdict(self)
@@ -107,7 +109,7 @@ def _fault(hello: Hello) -> str:
         return "header or expect"
     if type(hello.schema) is not int:
         return "schema"
-    flags = (hello.has_quorum, hello.suspended, hello.confirmed, hello.contested)
+    flags = (hello.has_quorum, hello.suspended, hello.confirmed, hello.contested, hello.seals)
     if not all(type(flag) is bool for flag in flags):
         return "a flag"
     if bool(hello.cluster_id) != bool(hello.lineage):

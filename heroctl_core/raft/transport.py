@@ -25,7 +25,7 @@ from .credentials import Trust
 from .dials import Dial, Dials
 from .door import Door
 from .greeting import NONCE_BYTES, Introduction
-from .handshake import Hello, Relation, frame_tag, judge
+from .handshake import Hello, Relation, judge
 from .header import check_hello
 from .listener import Listener
 from .tls_stream import TlsStream
@@ -336,9 +336,7 @@ class Transport:
             if old is not None and old is not channel:
                 self._park(channel, theirs.member_id)
                 return
-        channel.member_id = theirs.member_id
-        channel.boot_nonce = theirs.boot_nonce
-        channel.tag = frame_tag(theirs.cluster_id, theirs.lineage)
+        channel.become_peer(theirs)
         if channel.address is None:
             return
         self._out[theirs.member_id] = channel

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import socket
 import struct
 
@@ -18,6 +19,7 @@ from transport_ends import (
     framed,
     hello,
     make,
+    other,
     pair,
     run,
     still_works,
@@ -252,3 +254,44 @@ def test_the_rest_of_a_slow_send_follows(make: Make) -> None:
         one.transport.send("b", ["inst", number, bytes(2 << 20)])
     run([one, two], lambda: len(two.frames) == 8)
     assert [frame[1] for _, frame in two.frames] == list(range(8))
+
+
+def test_a_relay_can_neither_read_nor_speak(make: Make) -> None:
+    """Any user may listen at the port of a node that is down, and pass on what both ends say until
+    they trust each other; a frame of its own then ends the connection."""
+    one, two = make(hello("a")), make(hello("b"))
+    host, _, port = two.address.rpartition(":")
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as onward:
+        one.transport.dial({f"127.0.0.1:{server.getsockname()[1]}"})
+        one.transport.poll(0)
+        caller, _ = server.accept()
+        onward.connect((host, int(port)))
+        heard = b""
+
+        def relayed() -> None:
+            nonlocal heard
+            for source, target in ((caller, onward), (onward, caller)):
+                if select.select([source], [], [], 0)[0]:
+                    data = source.recv(1 << 16)
+                    heard += data
+                    target.sendall(data)
+
+        with caller:
+            run([one, two], lambda: relayed() or one.peers)
+            one.transport.send("b", ["job", "what nobody shall read"])
+            run([one, two], lambda: relayed() or two.frames)
+            onward.sendall(framed(["lie"], tag=TAG))
+            run([one, two], lambda: two.gone)
+    assert two.frames == [("a", ["job", "what nobody shall read"])]
+    assert b"node-a" in heard
+    assert b"nobody" not in heard
+    assert "did not seal" in two.refusals[-1]
+
+
+def test_a_peer_of_an_older_release_is_understood(make: Make) -> None:
+    """It does not say that it seals, so nothing is sealed between the two."""
+    new, old = make(hello("a")), make(other(hello("b"), seals=False))
+    connect(new, old)
+    old.transport.send("a", ["pong"])
+    run([new, old], lambda: new.frames == [("b", ["pong"])])
+    assert still_works((new, old))

@@ -169,7 +169,8 @@ class Raw:
         self.socket.sendall(data)
 
     def say_hello(self, said: Hello | Said, key: bytes = TRUST.key) -> None:
-        """Introduces itself as far as its hello and proof."""
+        """Introduces itself as far as its hello and proof; what it sends then is not sealed."""
+        said = replace(said, seals=False) if isinstance(said, Hello) else said
         introduction = Introduction(
             lambda: said,  # type: ignore[arg-type, return-value]
             key,
