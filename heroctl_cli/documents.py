@@ -56,7 +56,7 @@ class Document:
 
 def source_option(*, metavar: str) -> Callable[[F], F]:
     """Adds -f, which says where the documents are."""
-    help_text = "YAML or JSON: one document, a list, or several behind each other; - is stdin."
+    help_text = "YAML or JSON: one document, a list, or several with --- between; - is stdin."
     return click.option("-f", "--file", "source", required=True, metavar=metavar, help=help_text)
 
 
