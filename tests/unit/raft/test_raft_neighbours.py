@@ -46,6 +46,17 @@ def test_questions_end_with_an_answer_or_a_refused_connection() -> None:
     assert not known.questions_open
 
 
+def test_what_our_own_said_is_asked_again_and_what_is_newer_is_kept() -> None:
+    """A node that stands aside needs to know what its generation does now, and whom it meets."""
+    known = Neighbours()
+    known.met("b:7101", hello("b"), PEER, 0.0)
+    newer = replace(hello("c"), lineage=((1, "first"), (2, "second")))
+    known.met("c:7101", newer, Judgement(Relation.NEWER), 0.0)
+    known.ask_ours({"b:7101", "c:7101"})
+    assert members(known, 0.0) == {"c"}
+    assert known.silent == ["b:7101", "c:7101"]
+
+
 def test_a_refusal_is_told_until_the_node_is_accepted(caplog: pytest.LogCaptureFixture) -> None:
     """Once in the log, and in the warnings for as long as it lasts."""
     known = Neighbours()

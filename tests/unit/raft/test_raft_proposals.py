@@ -9,6 +9,7 @@ import pytest
 
 from heroctl_core import limits
 from heroctl_core.errors import NodeFault, NoLeader, OutcomeUnknown, Overloaded, ReadOnly
+from heroctl_core.raft.leadership import UNCOMMITTED_ENTRIES
 from heroctl_core.raft.proposals import DEADLINE_S, ENTRY_COMMANDS, Proposals
 from heroctl_core.state.outcome import Applied, Outcome
 from heroctl_core.testing.clock import ManualClock
@@ -35,6 +36,20 @@ def test_writes_leave_in_order_up_to_the_size() -> None:
     assert proposals.take(216) == [b"a" * 100, b"b" * 100]
     assert proposals.take(1) == [b"c" * 100]
     assert proposals.take(1000) == []
+
+
+def test_entries_in_flight_are_bounded() -> None:
+    """Nobody acknowledges: what is written more waits, and goes when the others are back."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    committed = leader.core.commit_index
+    written = []
+    for number in range(UNCOMMITTED_ENTRIES + 10):
+        written.append(bench.write("a", number + 1))
+        bench.turn("a")
+    assert leader.log.entries[-1][1] == committed + UNCOMMITTED_ENTRIES
+    bench.run(0.5)
+    assert all(isinstance(future.result(0), Applied) for future in written)
 
 
 def test_an_entry_has_a_bounded_number_of_commands() -> None:
