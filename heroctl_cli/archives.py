@@ -11,8 +11,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final
 
-import click
-
 from heroctl_core.errors import UsageError
 from heroctl_core.files import faults
 from heroctl_core.snapshot.archive import Outline
@@ -20,6 +18,20 @@ from heroctl_core.snapshot.archive import Outline
 from . import output
 
 _NAME_MAX: Final = 500  # it also travels in the first line of a request
+
+
+def refuse_data_folder(file: str) -> None:
+    """UsageError for an archive in the place of a file that a node of this machine needs; it may be
+    another node than the one that is asked."""
+    inside = Path(file).resolve().parent
+    for folder in (inside, *inside.parents):
+        if (folder / "node.json").exists() and (folder / "generations").is_dir():
+            if inside.is_relative_to(folder / "backups"):
+                return
+            raise UsageError(
+                f"{file} would be among the node's own files",
+                hint=f"choose another folder; in this one only {folder / 'backups'} is for it",
+            )
 
 
 def name_of(file: str) -> str:
@@ -78,6 +90,6 @@ def tell(found: dict[str, Any]) -> None:
         "sha256": found["sha256"],
     }
     for name, value in lines.items():
-        click.echo(f"{name:<9} {value}")
-    click.echo()
+        output.line(f"{name:<9} {value}")
+    output.line()
     output.table(["SECTION", "RECORDS"], list(found["sections"].items()))

@@ -89,6 +89,7 @@ def _save_online(
             spool.seek(0)
             shutil.copyfileobj(spool, sys.stdout.buffer)
             return summary
+    archives.refuse_data_folder(file)
     with AtomicFile(file, overwrite=overwrite) as target:
         return receive(target, target.fd)
 
@@ -135,12 +136,12 @@ def _tell(file: str, summary: Mapping[str, Any], duration_s: float) -> None:
         return
 
     def text() -> None:
-        click.echo(f"snapshot saved: {output.size(summary['size_bytes'])}")
-        click.echo(
+        output.line(f"snapshot saved: {output.size(summary['size_bytes'])}")
+        output.line(
             f"included: {counts['jobs']} jobs, {counts['secrets']} secrets,"
             f" {counts['acl_rules']} acl rules, {counts['nodes']} nodes"
         )
-        click.echo(f"duration: {duration_s:.1f}s")
+        output.line(f"duration: {duration_s:.1f}s")
 
     output.emit(result, text=text)
 
@@ -170,7 +171,7 @@ def _verify(file: str, key_files: tuple[Path, ...], *, unencrypted: bool) -> Non
 
     def text() -> None:
         counts, name = found["sections"].values(), "stdin" if file == "-" else file
-        click.echo(f"{name}: ok, {sum(counts)} records in {len(counts)} sections")
+        output.line(f"{name}: ok, {sum(counts)} records in {len(counts)} sections")
 
     output.emit({**found, "verified": True}, text=text)
 

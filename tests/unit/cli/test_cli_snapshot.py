@@ -240,3 +240,23 @@ def test_a_key_is_made_once_and_named(cli: Callable[..., Any], tmp_path: Path) -
     refused = cli("key", "id", path)
     assert refused.code == 8 and "chmod 600" in refused.err
     assert cli("key", "id", tmp_path / "none").code == 8
+
+
+@pytest.mark.parametrize("name", ["CURRENT", "lock", "generations/1-r/log/1", "link"])
+def test_save_never_writes_among_the_files_of_a_node(
+    cli: Callable[..., Any], filled: ServedNode, tmp_path: Path, name: str
+) -> None:
+    """Nor through a link, also when the node that saves is another one; backups/ is for it."""
+    folder = tmp_path / "other-node"
+    (folder / "generations/1-r/log").mkdir(parents=True)
+    (folder / "backups").mkdir()
+    (folder / "node.json").write_text("{}")
+    target = folder / name
+    if name == "link":
+        target = tmp_path / "link" / "CURRENT"
+        target.parent.symlink_to(folder)
+    target.write_text("as it was")
+    done = cli("snapshot", "save", target, "--overwrite")
+    assert done.code == 2 and "among the node's own files" in done.err
+    assert target.read_text() == "as it was"
+    assert cli("snapshot", "save", folder / "backups" / "now.tar.gz").code == 0
