@@ -48,7 +48,7 @@ def transfer_leader(addr: str | None, node: str | None) -> None:
     with connection.connect(addr) as client:
         path = path_of("cluster", "transfer-leader")
         leader = client.write("POST", path, {"to": node}, retry=False).body
-    output.emit(leader, text=lambda: click.echo(f"leader: {leader['name']}"))
+    output.emit(leader, text=lambda: output.line(f"leader: {leader['name']}"))
 
 
 @click.command("remove", help="Remove a member, by name or id; its node stops itself.")
@@ -59,7 +59,7 @@ def remove(addr: str | None, member: str, *, yes: bool) -> None:
     output.confirm(f"remove member {member}?", yes=yes)
     with connection.connect(addr) as client:
         done = client.write("DELETE", path_of("cluster", "members", member), retry=False).body
-    output.emit(done, text=lambda: click.echo(f"member {member}: removed"))
+    output.emit(done, text=lambda: output.line(f"member {member}: removed"))
 
 
 @click.command("join", help="Let this machine's node, with an empty folder, join a cluster.")
@@ -76,4 +76,4 @@ def join(address: str) -> None:
 
         offline.join(local.resolve(None).stopped(), address)
         text = f"the node joins the cluster of {address} when it is started: heroctl server"
-    output.emit({"joining": address}, text=lambda: click.echo(text))
+    output.emit({"joining": address}, text=lambda: output.line(text))

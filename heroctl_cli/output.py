@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -19,6 +20,7 @@ import click
 from heroctl_core.errors import HeroctlError, UsageError
 
 FORMS: Final = ("table", "json", "yaml")
+_CONTROLS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -71,11 +73,11 @@ def emit(value: Any, *, text: Callable[[], None] | None = None) -> None:
     """Prints the result of a command: JSON or YAML of `value`, or what `text` prints."""
     form = _settings().form
     if form == "json":
-        click.echo(json.dumps(value, ensure_ascii=False, indent=2))
+        line(json.dumps(value, ensure_ascii=False, indent=2))
     elif form == "yaml" or text is None:
         from heroctl_core.config.documents import dump
 
-        click.echo(dump(value), nl=False)
+        click.echo(dump(value), nl=False)  # YAML quotes what a terminal would obey
     else:
         text()
 
@@ -104,23 +106,40 @@ def cell(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):
-        return ",".join(f"{key}={item}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ",".join(str(item) for item in value)
-    return str(value)
+        value = ",".join(f"{key}={item}" for key, item in value.items())
+    elif isinstance(value, list | tuple):
+        value = ",".join(str(item) for item in value)
+    return visible(str(value)).replace("\n", "\\n")
+
+
+def line(text: str = "", *, err: bool = False) -> None:
+    """Prints text that may hold words of others: what would move the cursor, change colours or the
+    direction of reading is shown as JSON would write it, in JSON too."""
+    click.echo(visible(text), err=err)
+
+
+def visible(text: str) -> str:
+    """The text without characters that a terminal obeys."""
+    if text.isprintable():
+        return text
+    return "".join(json.dumps(c)[1:-1] if _is_control(c) else c for c in text)
+
+
+def _is_control(character: str) -> bool:
+    return character not in "\n\t" and unicodedata.category(character) in _CONTROLS
 
 
 def say(message: str) -> None:
     """Progress or a remark, on stderr."""
-    click.echo(message, err=True)
+    line(message, err=True)
 
 
 def warn(message: str) -> None:
     """A warning on stderr; as JSON when the output is JSON."""
     if _settings().form == "json":
-        click.echo(json.dumps({"type": "warning", "message": message}), err=True)
+        line(json.dumps({"type": "warning", "message": message}), err=True)
     else:
-        click.echo(f"warning: {message}", err=True)
+        line(f"warning: {message}", err=True)
 
 
 def confirm(question: str, *, yes: bool) -> None:
@@ -142,11 +161,11 @@ def fail(error: HeroctlError, settings: Settings) -> int:
             "message": error.message,
             "hint": error.hint,
         }
-        click.echo(json.dumps(problem, ensure_ascii=False), err=True)
+        line(json.dumps(problem, ensure_ascii=False), err=True)
     else:
-        click.echo(f"error: {error.message}", err=True)
+        line(f"error: {error.message}", err=True)
         if error.hint:
-            click.echo(f"hint: {error.hint}", err=True)
+            line(f"hint: {error.hint}", err=True)
     return error.exit_code
 
 

@@ -121,9 +121,9 @@ def _written(client: Client, document: documents.Document, *, expect: int | None
 def _tell(written: list[dict[str, Any]]) -> None:
     def text() -> None:
         for item in written:
-            click.echo(f"{item['kind']} {item['name']}: revision {item['revision']}")
+            output.line(f"{item['kind']} {item['name']}: revision {item['revision']}")
             if "token" in item:
-                click.echo(f"token: {item['token']}")
+                output.line(f"token: {item['token']}")
                 output.say("the token is shown this once only: keep it now")
 
     output.emit(written, text=text)
@@ -140,6 +140,6 @@ def _delete(kind: str) -> click.Command:
         with connection.connect(addr) as client:
             answer = client.write("DELETE", documents.place(kind, name), expect=expect)
         result = {"kind": kind, "name": name, **answer.body}
-        output.emit(result, text=lambda: click.echo(f"{kind} {name}: deleted"))
+        output.emit(result, text=lambda: output.line(f"{kind} {name}: deleted"))
 
     return run

@@ -86,26 +86,26 @@ def tell_plan(plan: dict[str, Any], *, err: bool = False) -> None:
         "brings back": _included(plan["counts"]),
     }
     for name, value in facts.items():
-        click.echo(f"{name:<12} {value}", err=err)
+        output.line(f"{name:<12} {value}", err=err)
     for line in _changes(plan):
-        click.echo(line, err=err)
+        output.line(line, err=err)
 
 
 def tell_report(report: dict[str, Any]) -> None:
     """What the restore did, and what to type next."""
     done = f"restored already at {report['restored_at']}" if report["finished"] else "restored"
-    click.echo(f"{done}: cluster {report['cluster']}, generation {report['generation']}")
-    click.echo(f"included: {_included(report['counts'])}")
-    click.echo(f"the archive is {age(report['age_s'])} old: {report['archive_created_at']}")
+    output.line(f"{done}: cluster {report['cluster']}, generation {report['generation']}")
+    output.line(f"included: {_included(report['counts'])}")
+    output.line(f"the archive is {age(report['age_s'])} old: {report['archive_created_at']}")
     for line in _changes(report):
-        click.echo(line)
+        output.line(line)
     if report["safety_copy"]:
-        click.echo(f"safety copy of the state before: {report['safety_copy']}")
+        output.line(f"safety copy of the state before: {report['safety_copy']}")
     elif report["no_safety_copy"]:
-        click.echo(f"no safety copy of the state before: {report['no_safety_copy']}")
-    click.echo("next:")
+        output.line(f"no safety copy of the state before: {report['no_safety_copy']}")
+    output.line("next:")
     for step in report["next_steps"]:
-        click.echo(f"  {step}")
+        output.line(f"  {step}")
 
 
 def _included(counts: dict[str, int]) -> str:

@@ -29,8 +29,8 @@ def _tell(written: list[dict[str, Any]]) -> None:
 
     def text() -> None:
         for name, token in tokens.items():
-            click.echo(f"token {name}: {token}")
-        click.echo(f"applied: {', '.join(_count(*item) for item in applied.items())}")
+            output.line(f"token {name}: {token}")
+        output.line(f"applied: {', '.join(_count(*item) for item in applied.items())}")
 
     output.emit({"applied": dict(applied), "tokens": tokens}, text=text)
 

@@ -23,7 +23,7 @@ def _resume(addr: str | None, *, others_destroyed: bool) -> None:
         body = {"others_destroyed": others_destroyed}
         status = client.write("POST", path_of("cluster", "resume"), body, retry=False).body
     text = f"node {status['node']}, generation {status['generation']}: {status['fencing']}"
-    output.emit(status, text=lambda: click.echo(text))
+    output.emit(status, text=lambda: output.line(text))
 
 
 @click.command("yield", help="Give this node's restore up: it joins NODE (or a restore id).")
@@ -42,7 +42,7 @@ def _yield(addr: str | None, node: str, confirm_cluster: str | None, *, yes: boo
         typed = typed_name(question, cluster, yes=yes, given=confirm_cluster)
         body = {"to": node, "confirm_cluster": typed}
         done = client.write("POST", path_of("cluster", "yield"), body, retry=False).body
-    output.emit(done, text=lambda: click.echo(done["done"]))
+    output.emit(done, text=lambda: output.line(done["done"]))
 
 
 command = click.Group(

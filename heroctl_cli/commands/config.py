@@ -39,7 +39,7 @@ def _check(path: Path) -> None:
         if key is not None:
             load_key_file(key)
     result = {"file": os.fspath(path), "warnings": list(loaded.warnings)}
-    output.emit(result, text=lambda: click.echo(f"{path}: ok"))
+    output.emit(result, text=lambda: output.line(f"{path}: ok"))
 
 
 @click.command("show", help="What the node would use, defaults included; secrets are hidden.")

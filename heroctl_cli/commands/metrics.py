@@ -81,7 +81,7 @@ def _put(addr: str | None, source: str) -> None:
 def _tell(written: list[dict[str, Any]]) -> None:
     def text() -> None:
         for item in written:
-            click.echo(
+            output.line(
                 f"{item['name']}: {counted(item['samples'], 'sample')}, revision {item['revision']}"
             )
 
@@ -100,7 +100,7 @@ def _delete(addr: str | None, series: str, labels: dict[str, str], *, yes: bool)
         path = with_query(documents.place("metrics", series), labels)
         answer = client.write("DELETE", path)
     result = {"kind": "metrics", "name": series, **answer.body}
-    output.emit(result, text=lambda: click.echo(f"metrics {shown}: deleted"))
+    output.emit(result, text=lambda: output.line(f"metrics {shown}: deleted"))
 
 
 command = click.Group(

@@ -35,8 +35,8 @@ def command(addr: str | None, *, exit_code: bool) -> int:
 def _text(status: dict[str, Any]) -> None:
     width = max(len(fact) for fact in _FACTS)
     for fact in _FACTS:
-        click.echo(f"{fact:<{width}}  {output.cell(status[fact])}")
-    click.echo()
+        output.line(f"{fact:<{width}}  {output.cell(status[fact])}")
+    output.line()
     members(status)
 
 

@@ -262,3 +262,22 @@ def test_a_long_cell_is_never_cut_in_a_pipe(cli: Callable[..., Any], served: Ser
     lines = cli("job", "list").out.splitlines()
     assert len(lines) == 2
     assert lines[1].split()[:2] == [name, "y" * 300] and "k=[bold]v[/bold]" in lines[1]
+
+
+HOSTILE = "a\x1b[2J\x9b1m\x07\u202eb"
+
+
+@pytest.mark.parametrize("form", ["table", "json", "yaml"])
+def test_words_of_others_do_not_reach_a_terminal_raw(
+    cli: Callable[..., Any], served: ServedNode, form: str
+) -> None:
+    """Neither in results nor in errors; JSON still says the same."""
+    served.node.jobs.put("web", {"image": HOSTILE}, labels={"k": HOSTILE + "\nforged"})
+    shown = [cli("job", "list", "-o", form), cli("job", "get", HOSTILE, "-o", form)]
+    assert [done.code for done in shown] == [0, 6]
+    for done in shown:
+        assert not {"\x1b", "\x9b", "\x07"} & set(done.out + done.err)
+        assert re.search(r"\\(u001b|e)\[2J", done.out + done.err)
+    assert "\nforged" not in shown[0].out
+    if form == "json":
+        assert json.loads(shown[0].out)[0]["spec"]["image"] == HOSTILE
