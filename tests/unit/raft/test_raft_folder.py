@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -321,50 +319,6 @@ def test_quarantine_never_overwrites(tmp_path: Path) -> None:
     set_left(folder)
     assert folder.quarantine_generation().name == f"{name}-2"
     folder.close()
-
-
-def leave_and_die(path: Path, at: int) -> None:
-    """Leaves the generation in a process of its own that is killed before file operation `at`."""
-    child = os.fork()
-    if child:
-        assert os.WIFSIGNALED(os.waitpid(child, 0)[1])
-        return
-    left = at
-
-    def counted(real: Callable[..., object]) -> Callable[..., object]:
-        def call(*args: object, **more: object) -> object:
-            nonlocal left
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left -= 1
-            return real(*args, **more)
-
-        return call
-
-    try:
-        folder = opened(path)
-        set_left(folder)
-        for name in ("fsync", "rename", "replace", "unlink"):
-            setattr(os, name, counted(getattr(os, name)))
-        folder.quarantine_generation()
-        os.kill(os.getpid(), signal.SIGKILL)
-    finally:
-        os._exit(1)
-
-
-@pytest.mark.parametrize("at", range(12))
-def test_killed_while_leaving(tmp_path: Path, at: int) -> None:
-    """Wherever a node is killed after its mark, the next start finishes: generation put away, new
-    member id, empty folder. Never does it vote again in what it left."""
-    folder = founded(tmp_path / "data")
-    folder.close()
-    leave_and_die(folder.path, at)
-    again = opened(folder.path)
-    assert again.header is None
-    assert again.member_id != folder.member_id
-    assert len(list((again.path / "quarantine").iterdir())) == 1
-    assert not again.is_leaving
-    again.close()
 
 
 # -- marks

@@ -17,6 +17,7 @@ from heroctl_core.raft.membership import Configuration, MemberSpec
 from heroctl_core.raft.neighbours import RaftSettings
 from heroctl_core.raft.node import RaftNode
 from heroctl_core.raft.port import Generation
+from heroctl_core.raft.presence import Do, Situation, Step
 from heroctl_core.raft.standing import Standing
 
 PARENT = Configuration({f"{n}" * 32: MemberSpec(f"n{n}", f"n{n}:1", voter=True) for n in (1, 2, 3)})
@@ -94,6 +95,21 @@ def test_whoever_counts_the_left_is_told(standing: Standing) -> None:
     assert not standing.confirmed
     meet(standing, left=(("2" * 32, "second"),))
     assert standing.confirmed
+
+
+def test_a_node_that_takes_part_again_has_a_moment_to_hear_its_leader(standing: Standing) -> None:
+    """Else it would stand aside once more at the first sight of a newer generation."""
+
+    class Opening(NoNode):
+        def reopen(self) -> None:
+            again.begin(7.0)
+
+    def decide(_: Situation) -> Step:
+        return Step(Do.TAKE_PART)
+
+    again = Standing(Opening(), standing.folder, standing.settings, "n4:1", decide)
+    again.look(7.0)
+    assert again.situation(7.0).since_quorum_s == 0.0
 
 
 def test_an_empty_node_with_another_key_stops(tmp_path: Path) -> None:
