@@ -35,6 +35,7 @@ T = TypeVar("T")
 
 _CALL_S: Final = 30.0
 _SERVES_S: Final = 20.0
+_ANSWERS_S: Final = 3.0  # a machine that is off never refuses a connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,12 @@ class Lifecycle:
         """See server.port.Lifecycle."""
         from .raft import orders
 
-        runtime, now_s = self._runtime, self._clock.monotonic_s()
+        runtime, clock = self._runtime, self._clock
+        self._ask_rivals()
         self._on_engine(
-            lambda: orders.resume(runtime.standing, now_s, others_destroyed=others_destroyed)
+            lambda: orders.resume(
+                runtime.standing, clock.monotonic_s(), others_destroyed=others_destroyed
+            )
         )
         until = time.monotonic() + _SERVES_S
         while not self._on_engine(lambda: runtime.standing.has_decided):
@@ -111,6 +115,20 @@ class Lifecycle:
             raise RecoveryError(
                 f"contested: {contested}", hint="do what it says, then resume once more"
             )
+
+    def _ask_rivals(self) -> None:
+        """Returns when it is known whether those who contest this node are still there: what they
+        said counts for a while, and the operator may have stopped them at this moment."""
+        from .raft import orders
+
+        standing, clock = self._runtime.standing, self._clock
+        if not self._on_engine(lambda: orders.ask_rivals(standing, clock.monotonic_s())):
+            return
+        until = time.monotonic() + _ANSWERS_S
+        while time.monotonic() < until:
+            if self._on_engine(lambda: orders.rivals_answered(standing, clock.monotonic_s())):
+                return
+            time.sleep(0.02)
 
     def yield_to(self, name: str, *, confirm_cluster: str) -> str:
         """See server.port.Lifecycle."""

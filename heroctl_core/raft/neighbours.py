@@ -71,6 +71,11 @@ class Neighbours:
         self._met = {w: m for w, m in self._met.items() if m[1] is Relation.NEWER}
         self._questions = set(addresses)
 
+    def ask_rivals(self, addresses: set[str]) -> None:
+        """Who stood against us may have been stopped: these say it again, or nobody does."""
+        rivals = [w for w, m in self._met.items() if m[1] in (Relation.OLDER, Relation.FORK)]
+        self._questions = addresses | {self._met.pop(who)[0].address for who in rivals}
+
     @property
     def questions_open(self) -> bool:
         """Whether an address has neither answered nor refused."""

@@ -15,6 +15,21 @@ from .standing import Standing
 _OTHERS: Final = (Relation.OLDER, Relation.NEWER, Relation.FORK, Relation.HOST)
 
 
+def ask_rivals(standing: Standing, now_s: float) -> bool:
+    """Whether a rival was heard of: then what it said is dropped, and everybody is asked again."""
+    if presence.rival_of(standing.situation(now_s)) is None:
+        return False
+    standing.neighbours.ask_rivals(standing.addresses())
+    standing.host.hang_up()  # every address is tried at once
+    return True
+
+
+def rivals_answered(standing: Standing, now_s: float) -> bool:
+    """Whether one of those said again that it is there, or each has answered or refused."""
+    again = presence.rival_of(standing.situation(now_s)) is not None
+    return again or not standing.neighbours.questions_open
+
+
 def resume(standing: Standing, now_s: float, *, others_destroyed: bool) -> None:
     """Looks again whether a contest goes on; with `others_destroyed` the generation counts as
     confirmed from now on. RecoveryError while a rival answers, and where nothing is to resume."""
@@ -29,8 +44,7 @@ def resume(standing: Standing, now_s: float, *, others_destroyed: bool) -> None:
         raise RecoveryError(
             f"node {rival.name} ({rival.address}) still runs: generation {number}, restore "
             f"{restore_id}",
-            hint="stop it first (what it said counts for "
-            f"{presence.FRESH_S:.0f} s more), or join it: heroctl cluster yield {restore_id}",
+            hint=f"stop it first, or join it: heroctl cluster yield {restore_id}",
         )
     contested = standing.contested is not None or standing.was_contested
     if others_destroyed and not standing.confirmed:

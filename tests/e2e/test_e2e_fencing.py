@@ -167,19 +167,14 @@ def test_a_live_majority_contests_until_it_is_stopped(three: Fenced) -> None:
     wait(three.leader)
     three.start("n0")
     three.wait_fencing("n0", "contested")
-    three.stop("n1")
-    three.stop("n2")
-    wait(lambda: _resumed(three.nodes["n0"]))
+    for name in ("n1", "n2"):
+        three.stop(name)
+    three.nodes["n0"].lifecycle.resume(others_destroyed=False)  # at once: who is off refuses
     put(three.nodes["n0"], "after")
     three.start("n1", "n2")
     three.wait_for_generation(2)
     assert three.jobs() == {name: ["after", "kept"] for name in three.addresses}
     assert three.wait_fencing("n0", "serving").warnings == ()
-
-
-def _resumed(plane: ControlPlane) -> bool:
-    plane.lifecycle.resume(others_destroyed=False)
-    return True
 
 
 def test_a_scratch_restore_does_not_disturb_a_healthy_cluster(
@@ -246,7 +241,7 @@ def test_of_two_restores_at_once_an_operator_chooses(three: Fenced) -> None:
     wait(lambda: three.raft("n2").mode is Mode.READ_ONLY)
     assert three.raft("n2").lineage[-1].number == 1
     three.nodes["n1"].lifecycle.yield_to(ids["n0"], confirm_cluster="test")
-    wait(lambda: _resumed(three.nodes["n0"]))
+    three.nodes["n0"].lifecycle.resume(others_destroyed=False)
     three.wait_for_generation(2)
     assert three.jobs() == {name: ["kept"] for name in three.addresses}
     assert {three.raft(name).lineage[-1].restore_id for name in three.nodes} == {ids["n0"]}
