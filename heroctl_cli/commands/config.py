@@ -10,9 +10,11 @@ from typing import Any
 
 import click
 
+from heroctl_core.clock import SystemClock
 from heroctl_core.config.load import Loaded, load_with_origins
 from heroctl_core.config.model import DEFAULT_CONFIG_FILE, Secret
 from heroctl_core.crypto.keys import load_key_file
+from heroctl_core.node_keys import read_credentials
 
 from .. import output
 
@@ -27,7 +29,9 @@ config_option = click.option(
 )
 
 
-@click.command("check", help="Every mistake in the file, with its place; reads its key files.")
+@click.command(
+    "check", help="Every mistake in the file, with its place; reads its key and TLS files."
+)
 @config_option
 @output.output_option
 def _check(path: Path) -> None:
@@ -38,7 +42,11 @@ def _check(path: Path) -> None:
     for key in (*config.backup.encryption_key_file, config.secrets.key_file):
         if key is not None:
             load_key_file(key)
-    result = {"file": os.fspath(path), "warnings": list(loaded.warnings)}
+    credentials = read_credentials(config, SystemClock())
+    expiring = credentials.warnings if credentials else []
+    for warning in expiring:
+        output.warn(warning)
+    result = {"file": os.fspath(path), "warnings": [*loaded.warnings, *expiring]}
     output.emit(result, text=lambda: output.line(f"{path}: ok"))
 
 

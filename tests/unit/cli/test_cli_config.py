@@ -64,6 +64,29 @@ def test_check_reads_the_key_files(cli: Callable[..., Any], tmp_path: Path, bloc
     assert done.code == 0 and "ok" in done.out, done.err
 
 
+def test_check_reads_the_tls_files(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """As a server does: what that would end with is told here."""
+    config = tmp_path / "server.yaml"
+    files = {name: tmp_path / name for name in ("ca.crt", "a.crt", "a.key")}
+    ca, cert, key = files.values()
+    config.write_text(
+        f"cluster: {{name: prod}}\nnode: {{name: a}}\n"
+        f"tls: {{ca_file: {ca}, cert_file: {cert}, key_file: {key}}}\n"
+    )
+    check = ("config", "check", "--config", config)
+    done = cli(*check)
+    assert done.code == 2 and f"tls.ca_file {ca}: no such file" in done.err
+    assert cli("tls", "init", "--cluster", "prod", "--out", tmp_path).code == 0
+    for node in "ab":
+        assert cli("tls", "issue", "--node", node, "--ca", tmp_path).code == 0
+    done = cli(*check)
+    assert (done.code, done.out) == (0, f"{config}: ok\n"), done.err
+    (tmp_path / "b.key").replace(key)
+    done = cli(*check)
+    assert done.code == 2
+    assert f"tls.key_file {key} is not the key of tls.cert_file {cert}" in done.err
+
+
 def test_show_has_the_defaults_and_hides_secrets(
     cli: Callable[..., Any], config: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
