@@ -34,6 +34,15 @@ def in_new_process(work: Callable[..., T], *arguments: Any) -> T:
         return pool.submit(work, *arguments).result(TIMEOUT_S)
 
 
+def _told(results: Any) -> tuple[str, dict[str, Any]]:
+    """The leader's name and figures; RuntimeError with what went wrong in a node's process."""
+    result = results.get(timeout=TIMEOUT_S)
+    if isinstance(result, str):
+        raise RuntimeError(result)
+    name, figures = result
+    return name, figures
+
+
 def run_on_leader(
     workload: Workload,
     *,
@@ -64,10 +73,7 @@ def run_on_leader(
         for node in nodes:
             node.start()
         try:
-            result = results.get(timeout=TIMEOUT_S)
-            if isinstance(result, str):
-                raise RuntimeError(result)
-            name, figures = result
+            name, figures = _told(results)
             if outside is not None:
                 figures |= outside(Path(folder, name, "heroctl.sock"))
         finally:

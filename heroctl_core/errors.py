@@ -110,6 +110,7 @@ class NodeFault(HeroctlError):
     """This node stopped itself, because going on could harm the data."""
 
     reason = "node_fault"
+    default_hint = "look at this node's log and disk before it is started again"
 
 
 class StateDefect(NodeFault):

@@ -176,11 +176,14 @@ def _context(files: TlsFiles, protocol: int) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cafile=os.fspath(files.ca_file))
     except ssl.SSLError as error:
-        raise ConfigError(f"tls.ca_file {files.ca_file} has no certificate in PEM") from error
+        raise ConfigError(
+            f"tls.ca_file {files.ca_file} has no certificate in PEM",
+            hint="put ca.crt of heroctl tls init there",
+        ) from error
     try:
         context.load_cert_chain(files.cert_file, key_file, password=_no_password)
     except ssl.SSLError as error:
-        raise ConfigError(_pair_fault(files, error)) from error
+        raise ConfigError(_pair_fault(files, error), hint=_again(files)) from error
     return context
 
 
@@ -195,6 +198,10 @@ def _readable(key: str, path: Path) -> None:
         text = (error.strerror or str(error)).lower()
         hint = "make it with: heroctl tls init, heroctl tls issue"
         raise ConfigError(f"tls.{key} {path}: {text}", hint=hint) from error
+
+
+def _again(files: TlsFiles) -> str:
+    return f"make a new one with: heroctl tls issue --node {files.owner.node}"
 
 
 def _pair_fault(files: TlsFiles, error: ssl.SSLError) -> str:
@@ -220,7 +227,7 @@ def _try_out(files: TlsFiles, server: ssl.SSLContext, client: ssl.SSLContext) ->
         raise ConfigError(
             f"tls.cert_file {files.cert_file} does not pass with tls.ca_file {files.ca_file}: "
             f"{_WHY.get(why, why)}",
-            hint=f"make a new one with: heroctl tls issue --node {files.owner.node}",
+            hint=_again(files),
         ) from error
 
 

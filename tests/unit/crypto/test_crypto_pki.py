@@ -177,9 +177,10 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_files_that_cannot_be_used_are_told(authority: Path, what: str) -> None:
-    """ConfigError names the file and says why."""
-    with pytest.raises(ConfigError, match=WRONG[what]):
+    """ConfigError names the file, says why, and what to do."""
+    with pytest.raises(ConfigError, match=WRONG[what]) as caught:
         credentials(spoil(authority, what))
+    assert caught.value.hint
 
 
 def test_new_files_are_taken_and_broken_ones_are_not(authority: Path) -> None:
