@@ -12,11 +12,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from ..errors import FileFault, HeroctlError, NodeFault
+from ..files import PARTIAL
 from ..state.machine import StateMachine
 from . import membership
 from .dump import (
     PAUSE_S,
-    SUFFIX,
     LoadedDump,
     dump_name,
     is_dump_name,
@@ -45,7 +45,7 @@ class DiskDumps:
         self._loading: tuple[str, Future[Loaded]] | None = None
         self._closing = False
         self.write_error: str | None = None
-        remove_files([path for path in folder.iterdir() if path.suffix != SUFFIX])
+        remove_files([path for path in folder.iterdir() if _is_leftover(path)])
 
     def read(self, ref: DumpRef) -> Loaded:
         """The dump that the log names, decoded; Damaged when it is missing or does not fit.
@@ -109,7 +109,8 @@ class DiskDumps:
         """Removes older dumps; not those that a thread still works on."""
         keep = {ref.name}
         keep |= {work[0] for work in (self._writing, self._loading) if work is not None}
-        old = [path for path in self._folder.glob("*" + SUFFIX) if path.name not in keep]
+        dumps = [path for path in self._folder.iterdir() if is_dump_name(path.name)]
+        old = [path for path in dumps if path.name not in keep]
         if old and not self._closing:
             self._writer.submit(remove_files, old)  # takes a while for big ones
 
@@ -146,6 +147,11 @@ class DiskDumps:
             return future.result()
         except HeroctlError as error:
             return LoadFailed(str(error))
+
+
+def _is_leftover(path: Path) -> bool:
+    """Of a killed write or transfer. What is not ours stays: the folder may be a link."""
+    return path.suffix in (PARTIAL, INCOMING) and is_dump_name(path.stem)
 
 
 def _loaded(ref: DumpRef, dump: LoadedDump) -> Loaded:

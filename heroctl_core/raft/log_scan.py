@@ -58,7 +58,10 @@ def _newest_run(folder: Path, names: list[str]) -> tuple[list[Segment], list[Pat
     for text in reversed(names):
         match = _NAME.fullmatch(text)
         if match is None:
-            raise NotAnArchive(f"{folder / text} does not belong into a log folder")
+            raise NotAnArchive(
+                f"{folder / text} does not belong into a log folder",
+                hint="move it away, when nobody knows what it is; the log itself is not changed",
+            )
         number = int(match[1])
         if match[2] or (run and run[0].number != number + 1):
             leftovers.append(folder / text)

@@ -305,3 +305,15 @@ def test_leftovers_of_a_crash_are_removed(tmp_path: Path) -> None:
     node = Node(folder)
     assert node.names() == ["1-a-5-1.dump"]
     node.dumps.close()
+
+
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    """At a start and when old dumps go: somebody may have put a link in the place of the folder."""
+    others = ["notes", "shop.dump", "shop.dump.partial", "x.incoming"]
+    for name in others:
+        (tmp_path / name).write_text("precious")
+    node = Node(tmp_path)
+    node.dumps.forget_but(node.written(5))
+    node.dumps.forget_but(node.written(6))
+    node.dumps.close()
+    assert set(others) < set(node.names())
