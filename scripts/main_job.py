@@ -144,6 +144,8 @@ class MainJob:
         """Every row of every kind, on every node."""
         title("Is everything as it was?")
         self.heroctl("status")
+        if self.cluster.status("node-1")["fencing"] == "unconfirmed":
+            say("UNCONFIRMED: the members on the two lost disks can never say that they left")
         for node in self.cluster.nodes.values():
             with node.client() as client:
                 client.get("/v1/jobs", {"limit": 1})  # linearizable: now its copy is up to date

@@ -40,15 +40,25 @@ def was_contested(silent: Iterable[str]) -> str:
 
 
 def unconfirmed(header: Header, gone: frozenset[str]) -> str:
-    """Who of the voters before the restore is missing; `gone` have left."""
-    because = "it is not known who voted in the generation before the restore"
-    if header.parent_voters:
-        missing = sorted(s.name for m, s in header.parent.members.items() if m not in gone)
-        because = (
-            f"of the {len(header.parent_voters)} voters before the restore these did not leave "
-            f"yet: {', '.join(missing)}"
+    """Who of the voters that have to be fenced is missing; `gone` have left."""
+    if not header.parent_voters:
+        return (
+            "UNCONFIRMED: it is not known who voted in the generation before the restore. When the "
+            f"other nodes of before are {_DESTROYED}"
         )
-    return f"UNCONFIRMED: {because}. When the other nodes of before are {_DESTROYED}"
+    before = header.lineage[:-1]
+    # A restore over an unconfirmed generation still fences that one's parent.
+    whose = (
+        f"generation {before[0].number}"
+        if len(before) == 1
+        else f"the last confirmed generation before {header.generation}"
+    )
+    missing = sorted(s.name for m, s in header.parent.members.items() if m not in gone)
+    return (
+        f"UNCONFIRMED: of the {len(header.parent_voters)} voters of {whose} these did not leave it "
+        f"yet: {', '.join(missing)}. Start them with the disks that they had then; when those are "
+        f"{_DESTROYED}"
+    )
 
 
 def split(other: Hello) -> str:

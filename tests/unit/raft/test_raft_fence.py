@@ -56,11 +56,20 @@ def test_a_majority_of_the_voters_before_confirms(make: Make) -> None:
     """The restored node is one of them; a mark for another restore does not count."""
     folder = make(HEADER)
     assert not fence.is_confirmed(folder)
-    assert "leave yet: node-b, node-c." in unconfirmed(HEADER, folder.parent_voters_left())
+    said = unconfirmed(HEADER, folder.parent_voters_left())
+    assert "generation 1 these did not leave it yet: node-b, node-c. Start them" in said
     folder.note_left(((B, "another"),))
     assert not fence.is_confirmed(folder)
     folder.note_left(((B, "second"),))
     assert fence.is_confirmed(folder)
+
+
+def test_a_second_restore_names_the_generation_that_is_fenced() -> None:
+    """Its voters are of before the first one: nodes of their names may serve with other disks."""
+    header = replace(HEADER, lineage=(*HEADER.lineage, Generation(3, "third")))
+    said = unconfirmed(header, frozenset({ME}))
+    assert "the last confirmed generation before 3 these did not leave it yet: node-b" in said
+    assert "with the disks that they had then" in said and "--others-destroyed" in said
 
 
 @pytest.mark.parametrize(
