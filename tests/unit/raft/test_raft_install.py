@@ -169,6 +169,14 @@ def test_another_dump_begins_at_its_beginning() -> None:
     assert ends.receiver._ref == ends.new
 
 
+def test_two_dumps_of_one_index_are_not_mixed() -> None:
+    """Another leader's has other bytes; its checksum is part of what it is."""
+    receiver = Ends().receiver
+    assert receiver.receive("a", [9, 1, "aa", "9-1.dump", 10], 0, b"12345") == 5
+    assert receiver.receive("c", [9, 1, "bb", "9-1.dump", 10], 5, b"67890") == 0
+    assert receiver.receive("c", [9, 1, "bb", "9-1.dump", 10], 0, b"1234567") == 7
+
+
 def test_more_bytes_than_announced_are_refused() -> None:
     """A peer that lies about the size is cut off."""
     ends = Ends()

@@ -225,3 +225,16 @@ def test_a_read_is_asked_again_when_its_leader_leads_in_another_term() -> None:
     bench.run(0.2)
     assert bench.nodes["a"].core.term == 2
     assert future.done()
+
+
+def test_only_the_leader_says_what_a_read_needs() -> None:
+    """Who led before may know less than what is committed."""
+    bench = RaftBench()
+    bench.cluster()
+    read = bench.nodes["b"].reads.submit()
+    bench.turn("b")
+    [number] = [sent.frame[1] for sent in bench.sent if sent.frame[0] == "read"]
+    bench.receive("b", "c", ["readok", number, 0])
+    assert not read.done()
+    bench.run(0.1)
+    assert read.result(0) >= 2
