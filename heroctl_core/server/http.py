@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
+from io import FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Final, TypeVar
@@ -33,6 +34,7 @@ from ..errors import (
     Overloaded,
     UsageError,
 )
+from ..files import faults
 from . import auth, routes, wire
 from .discreet import Discreet
 from .port import Node, SavedSnapshot
@@ -260,16 +262,17 @@ class ApiServer:
         routes.may_restore(await self._queued(lambda: self._actor(request)))
         async with self._spool() as folder:
             path = folder / "upload"
-            with path.open("xb") as file:
+            with FileIO(path, "xb") as file:  # no buffer, whose rest would fail at the end
                 async for chunk in request.content.iter_chunked(limits.MIB):
-                    await self._in(self._transfers, partial(file.write, chunk))
+                    await self._in(self._transfers, partial(_write, file, chunk))
             reply = await self._in(self._transfers, lambda: routes.restore(self._node, call, path))
             return self._response(reply)
 
     @asynccontextmanager
     async def _spool(self) -> AsyncIterator[Path]:
         """An own folder in the spool, gone afterwards."""
-        folder = TemporaryDirectory(prefix="api-", dir=self._node.spool_dir)
+        with faults(self._node.spool_dir):
+            folder = TemporaryDirectory(prefix="api-", dir=self._node.spool_dir)
         try:
             yield Path(folder.name)
         finally:
@@ -288,6 +291,14 @@ def _call(request: web.Request, body: Any) -> wire.Call:
         request_id=wire.request_id(read("Idempotency-Key")),
         expect=wire.expectation(read("If-Match"), read("If-None-Match")),
     )
+
+
+def _write(file: FileIO, chunk: bytes) -> None:
+    """Appends all of the chunk; FileFault when there is no room for it."""
+    left = memoryview(chunk)
+    with faults(str(file.name)):
+        while left:
+            left = left[file.write(left) :]
 
 
 def _listen_tcp(address: str) -> socket.socket:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import json
 import os
+import resource
 from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from test_server_api import raw
 
-from heroctl_core.errors import CommandRejected, Damaged, RecoveryError
+from heroctl_core.errors import CommandRejected, Damaged, FileFault, RecoveryError
 from heroctl_core.snapshot.archive import open_archive
 from heroctl_core.testing.memory_node import KEY, ServedNode
 
@@ -116,3 +117,18 @@ def test_a_token_decides_nothing_about_generations(served: ServedNode, what: str
     with pytest.raises(RecoveryError) as refused:
         served.client().write("POST", f"/v1/cluster/{what}", body, retry=False)
     assert refused.value.exit_code == 9
+
+
+def test_an_archive_that_does_not_fit_is_told(served: ServedNode) -> None:
+    """A full disk, or no spool: the answer says what the system said and where; nothing stays."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(FileFault, match="upload: file too large"):
+            served.client().upload("/v1/restore", {}, io.BytesIO(bytes(3 << 20)), 3 << 20)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert spool(served) == []
+    served.node.spool_dir = served.node.spool_dir / "gone"
+    with pytest.raises(FileFault, match="gone: no such file"):
+        served.client().download("/v1/snapshot", None, io.BytesIO())
