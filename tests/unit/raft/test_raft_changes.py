@@ -11,6 +11,7 @@ from heroctl_core.errors import (
     NoLeader,
     OutcomeUnknown,
     Overloaded,
+    ReadOnly,
     RecoveryError,
 )
 from heroctl_core.raft.leader_orders import decode, encode
@@ -169,6 +170,18 @@ def test_an_order_outlives_the_leader_that_had_it() -> None:
     bench.run(0.5, cut="a")
     assert asked.result(0) == ()
     assert bench.nodes["c"].configuration.members.keys() == set("abcd")
+
+
+def test_without_a_quorum_an_order_ends_at_once() -> None:
+    """And says what is missing, as a write does."""
+    bench = RaftBench()
+    bench.cluster()
+    for letter in "ac":
+        bench.stop(letter)
+    bench.run(1.1)
+    asked = bench.nodes["b"].orders.submit(Order.MEMBERS, "")
+    bench.run(0.2)
+    assert isinstance(asked.exception(0), ReadOnly)
 
 
 def test_every_order_ends() -> None:
