@@ -163,10 +163,10 @@ class Runtime:
             raise RecoveryError("this node has not joined a cluster yet")
         if node.may_vote and node.has_quorum():
             raise RecoveryError("this node has a quorum again", hint="nothing has to be forced")
+        node.log.sync_commit()  # first: where that fails, nothing is frozen
         self._folder.set_mark("frozen", {"reason": reason})
         self._frozen = True
         node.suspend(reason)
-        node.log.sync_commit()
         self._transport.close_all()
 
     def thaw(self) -> None:

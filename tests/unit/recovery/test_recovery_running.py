@@ -14,8 +14,9 @@ from stopped_nodes import CLUSTER, StoppedNode
 from heroctl_core import lifecycle
 from heroctl_core.config.model import Backup, Cluster, Config, Node, Raft
 from heroctl_core.control_plane import ControlPlane
-from heroctl_core.errors import Busy, OutcomeUnknown
+from heroctl_core.errors import Busy, LogFull, OutcomeUnknown
 from heroctl_core.offline import Peer
+from heroctl_core.raft.log import Log
 from heroctl_core.raft.runtime import Runtime
 from heroctl_core.server.port import RestoreOptions
 from heroctl_core.testing.local_cluster import free_ports
@@ -90,6 +91,24 @@ def test_a_freeze_that_takes_too_long(tmp_path: Path, monkeypatch: pytest.Monkey
             go_on.set()
         assert plane._runtime.call(lambda: plane._folder.mark("frozen")).result(WAIT_S) is None
         assert _generation(plane) == 1
+        plane.lifecycle.force_bootstrap(archive, RestoreOptions())
+        assert _generation(plane) == 2
+
+
+def test_a_freeze_without_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the log cannot be synced nothing is frozen, and it can be tried again."""
+    archive, config = _lonely(tmp_path)
+    monkeypatch.setattr(lifecycle, "probe_peers", lambda *_: [])
+
+    def full(_: Log) -> None:
+        raise LogFull("no space for the log")
+
+    with ControlPlane.open(config) as plane:
+        with monkeypatch.context() as patch:
+            patch.setattr(Log, "sync_commit", full)
+            with pytest.raises(LogFull):
+                plane.lifecycle.force_bootstrap(archive, RestoreOptions())
+        assert not plane._runtime.call(lambda: plane._runtime._frozen).result(WAIT_S)
         plane.lifecycle.force_bootstrap(archive, RestoreOptions())
         assert _generation(plane) == 2
 
