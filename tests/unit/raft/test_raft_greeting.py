@@ -159,3 +159,14 @@ def test_words_of_others_cannot_write_into_our_log() -> None:
     taken = dialer.take(["refused", "no\n2026-01-01 CRITICAL all is lost" + "x" * 1000])
     assert "\n" not in taken.refusal
     assert len(taken.refusal) < 400
+
+
+def test_the_key_of_the_frames_is_no_proof() -> None:
+    """Both ends have it, it is another one on each connection, and nobody ever sends it."""
+    keys = []
+    for nonce in (7, 8):
+        dialer, acceptor = end(ME, dialed=True), end(OTHER, dialed=False, nonce=nonce)
+        greeted(dialer, acceptor)
+        keys += [dialer.frame_key(OTHER), acceptor.frame_key(ME)]
+        assert keys[-1] not in (None, dialer.proof_of(b""), acceptor.proof_of(b""))
+    assert keys[0] == keys[1] and keys[2] == keys[3] and keys[0] != keys[2]
