@@ -102,6 +102,8 @@ class FaultRun:
         return report
 
     def _happen(self, kinds: tuple[str, ...], began_s: float) -> None:
+        if ALONE.intersection(kinds):  # they need every node, also after a fault without a pause
+            self._until_served(time.monotonic())
         at_s = time.monotonic() - began_s
         faults = [fault(kind, self._cluster, self._rng) for kind in kinds]
         for each in faults:
