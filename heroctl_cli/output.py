@@ -21,7 +21,9 @@ from heroctl_core.errors import HeroctlError, UsageError
 
 FORMS: Final = ("table", "json", "yaml")
 _CONTROLS: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_UNCHANGED: Final = "not confirmed: nothing was changed"
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -143,12 +145,24 @@ def warn(message: str) -> None:
 
 
 def confirm(question: str, *, yes: bool) -> None:
-    """Asks on a terminal; without one, UsageError unless `--yes` was given."""
+    """Asks on a terminal; without one, UsageError unless `--yes` was given. HeroctlError for no."""
     if yes:
         return
     if not sys.stdin.isatty():
         raise UsageError("needs --yes: there is no terminal to ask on")
-    click.confirm(question, abort=True, err=True)
+    if not answer(lambda: click.confirm(question, err=True)):
+        raise HeroctlError(_UNCHANGED)
+
+
+def answer(ask: Callable[[], T]) -> T:
+    """What `ask` gives. Ctrl-C and Ctrl-D leave the line of the question; the latter is a no."""
+    try:
+        return ask()
+    except click.Abort as abort:
+        line(err=True)
+        if isinstance(abort.__context__, EOFError):
+            raise HeroctlError(_UNCHANGED) from abort
+        raise
 
 
 def fail(error: HeroctlError, settings: Settings) -> int:

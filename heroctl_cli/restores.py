@@ -63,7 +63,7 @@ def typed_name(
             hint=f"say --yes --confirm-cluster {word}",
         )
     tell()
-    return str(click.prompt(question, err=True)).strip()
+    return output.answer(lambda: str(click.prompt(question, err=True))).strip()
 
 
 def refuse(plan: dict[str, Any]) -> None:

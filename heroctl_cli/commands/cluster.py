@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from heroctl_core.client import path_of
+from heroctl_core.errors import RecoveryError
 
 from .. import connection, output
 from ..members import join, members, remove, transfer_leader
@@ -34,6 +37,7 @@ def _resume(addr: str | None, *, others_destroyed: bool) -> None:
 def _yield(addr: str | None, node: str, confirm_cluster: str | None, *, yes: bool) -> None:
     with connection.connect(addr) as client:
         status = client.get(path_of("status")).body
+        _refuse_own(status, node)
         cluster, number = status["cluster"], status["generation"]
         question = (
             f"this puts generation {number} of node {status['node']} into quarantine: type the "
@@ -43,6 +47,16 @@ def _yield(addr: str | None, node: str, confirm_cluster: str | None, *, yes: boo
         body = {"to": node, "confirm_cluster": typed}
         done = client.write("POST", path_of("cluster", "yield"), body, retry=False).body
     output.emit(done, text=lambda: output.line(done["done"]))
+
+
+def _refuse_own(status: dict[str, Any], node: str) -> None:
+    """RecoveryError, before anything is asked, for a member that this node is connected to."""
+    for member in status["members"]:
+        if member["is_connected"] and node in (member["name"], member["member_id"]):
+            raise RecoveryError(
+                f"{node} is in this generation: nothing to give up",
+                hint="a node of another generation is named by the warnings of: heroctl status",
+            )
 
 
 command = click.Group(

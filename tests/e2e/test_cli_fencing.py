@@ -85,5 +85,7 @@ def test_a_majority_that_was_hidden_in_a_partition(
     assert given_up.returncode == 0 and "quarantine" in given_up.stdout, given_up.stderr
     cluster.wait_ready()
     assert jobs(cluster, "node-3") == ["after", "kept", "majority"]
+    own = at("node-1", "cluster", "yield", "node-3")  # not even asked, as one of it now
+    assert own.returncode == 9 and "nothing to give up" in own.stderr
     (left,) = (cluster.nodes["node-3"].data_dir / "quarantine").iterdir()
     assert left.name.startswith("2-")
