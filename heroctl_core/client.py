@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, Final, Protocol
 from urllib.parse import quote, urlencode
 
 from . import limits, local_socket
-from .config.model import check_loopback, split_address
+from .config.model import API_PORT, check_loopback, split_address
 from .errors import (
     REJECT_REASONS,
     CommandRejected,
@@ -228,8 +228,17 @@ class Client:
                 if last or not (is_read or request_id) or isinstance(error, TimeoutError):
                     break
         if is_read:
-            raise Unreachable(f"{self.target} did not answer: {_words(lost)}") from lost
+            raise Unreachable(
+                f"{self.target} did not answer: {_words(lost)}", hint=self._port_hint(lost)
+            ) from lost
         raise OutcomeUnknown(f"{self.target} did not answer: {_words(lost)}") from lost
+
+    def _port_hint(self, lost: BaseException) -> str | None:
+        """What may be wrong with an address where somebody hangs up without a word of HTTP."""
+        hung_up = isinstance(lost, http.client.BadStatusLine | ConnectionResetError)
+        if self.is_local or not hung_up:
+            return None
+        return f"is this the Raft port? The API listens on api.listen ({API_PORT})"
 
     def _send(
         self,

@@ -19,6 +19,8 @@ from .greeting import Certificate, Introduction
 from .handshake import Hello, frame_tag
 
 FRAME_HEAD: Final = struct.Struct(">I8s")
+SPEAKS_HTTP: Final = "it speaks HTTP, and this is the Raft port: the API is at api.listen"
+_HTTP: Final = (b"GET ", b"HEAD", b"POST", b"PUT ", b"DELE")  # how a request begins
 NO_TAG: Final = bytes(8)
 _HELLO_BYTES: Final = 64 * limits.KIB  # whoever has not said who it is may not fill our memory
 RECEIVE_BYTES: Final = 256 * limits.KIB
@@ -155,6 +157,8 @@ class Channel:
         if length > limit:
             if self.introduction is not None and inbox[:2] == b"\x16\x03":
                 raise ValueError("it speaks TLS, and this node has none: see tls in server.yaml")
+            if self.member_id is None and bytes(inbox[:4]) in _HTTP:
+                raise ValueError(SPEAKS_HTTP)
             raise ValueError(f"a frame of {length} bytes, the limit is {limit}")
         end = FRAME_HEAD.size + length
         if len(inbox) < end:

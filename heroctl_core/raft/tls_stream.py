@@ -11,7 +11,7 @@ import socket
 import ssl
 from typing import Final
 
-from .channel import RECEIVE_BYTES, Stream
+from .channel import RECEIVE_BYTES, SPEAKS_HTTP, Stream
 from .credentials import certificate_of
 
 _READ_BYTES: Final = 64 * 1024  # more than a record has, so that none is left in OpenSSL's buffer
@@ -83,6 +83,8 @@ def _refusal(error: ssl.SSLError) -> Exception:
     reason = error.reason or str(error)
     if reason in _ALERTS:
         return ValueError(f"it refused this node's certificate: {_ALERTS[reason]}")
+    if reason == "HTTP_REQUEST":
+        return ValueError(SPEAKS_HTTP)
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
         return ConnectionError("the connection ended")
     return ValueError(f"no TLS 1.3 of a member: {reason.lower().replace('_', ' ')}")

@@ -117,8 +117,9 @@ def test_a_write_that_must_not_be_repeated_is_not(node: Callable[..., ScriptedNo
 def test_a_read_without_an_answer_is_unreachable(node: Callable[..., ScriptedNode]) -> None:
     """After one more try; reading has no effect to be unsure about."""
     there = node(None, None)
-    with pytest.raises(Unreachable):
+    with pytest.raises(Unreachable) as caught:
         Client(there.address).get("/v1/jobs")
+    assert "is this the Raft port?" in str(caught.value.hint)
     assert len(there.requests) == 2
 
 

@@ -210,6 +210,7 @@ def test_rubbish_before_the_handshake_is_cut_off(tls_pair: tuple[End, End], name
     raw.send(RUBBISH[name])
     run([one, two], raw.look)
     assert one.transport.cut_off == 1
+    assert ("speaks HTTP, and this is the Raft port" in one.refusals[0]) is (name == "http")
     assert still_works(tls_pair)
 
 

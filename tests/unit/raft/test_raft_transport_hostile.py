@@ -99,6 +99,15 @@ def test_rubbish_is_cut_off(pair: tuple[End, End], name: str) -> None:
     assert still_works(pair)
 
 
+def test_who_takes_the_raft_port_for_the_api_is_recognized(pair: tuple[End, End]) -> None:
+    """The warning says so, instead of the length that its first letters make."""
+    one, two = pair
+    raw = Raw(one)
+    raw.send(RUBBISH["http"])  # type: ignore[arg-type]
+    run([one, two], raw.look)
+    assert "speaks HTTP, and this is the Raft port" in one.refusals[0]
+
+
 @pytest.mark.parametrize(
     "frame",
     [
