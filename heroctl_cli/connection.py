@@ -91,7 +91,8 @@ def read(client: Client, path: str, query: Mapping[str, object] | None = None) -
     except NotApplied as error:
         answer = client.get(path, {**(query or {}), "consistency": "stale"})
         age = "" if answer.age_s is None else f", {answer.age_s:.1f} s old"
-        warn(f"{error.message}: this is the copy of one node, revision {answer.revision}{age}")
+        # The reason last: it may end in a command to copy.
+        warn(f"this is the copy of one node, revision {answer.revision}{age}: {error.message}")
         return answer
 
 

@@ -16,6 +16,7 @@ from heroctl_core.words import counted
 
 from . import output
 
+_COUNTED: Final = {"metrics": "metric blocks of six hours"}  # what is compared, where not objects
 _UNITS: Final = ((86_400, "days"), (3600, "hours"), (60, "minutes"))
 
 
@@ -128,7 +129,7 @@ def _changes(plan: dict[str, Any]) -> list[str]:
             )
             if loss[key]
         ]
-        lines.append(f"{loss['kind']}: {', '.join(words)}")
+        lines.append(f"{_COUNTED.get(loss['kind'], loss['kind'])}: {', '.join(words)}")
     if plan["revived_tokens"]:
         lines.append(
             f"revoked or not known here, valid again: {counted(plan['revived_tokens'], 'token')};"

@@ -15,7 +15,10 @@ PLAN: dict[str, Any] = {
     "archive_node": "n1", "age_s": 7200, "cluster": "prod", "cluster_id": "cd" * 16,
     "generation": 3, "restore_id": "ef" * 8, "warnings": [],
     "counts": {"jobs": 47, "secrets": 23, "acl_rules": 12, "nodes": 4},
-    "lost": [{"kind": "jobs", "dropped": 2, "changed": 1, "returned": 0}],
+    "lost": [
+        {"kind": "jobs", "dropped": 2, "changed": 1, "returned": 0},
+        {"kind": "metrics", "dropped": 319, "changed": 0, "returned": 0},
+    ],
     "revived_tokens": 5, "not_in_archive": ["server.yaml", "logs"], "refusals": [],
     "safety_copy": None, "no_safety_copy": "the folder was empty", "finished": False,
     "next_steps": ["on n1, first: start"],
@@ -41,6 +44,7 @@ def test_the_plan_shows_what_comes_and_what_is_lost(capsys: pytest.CaptureFixtur
     for words in (
         "brings back  47 jobs, 23 secrets, 12 acl rules, 4 nodes",
         "jobs: 2 only in the state before: lost, 1 changed since: go back",
+        "metric blocks of six hours: 319 only in the state before: lost",
         "revoked or not known here, valid again: 5 tokens; --revoke-tokens",
         "not in an archive: server.yaml, logs",
         "2 hours",
