@@ -316,7 +316,8 @@ class Runtime:
         if self._fault is not None:
             return NodeFault(str(self._fault), hint=self._fault.hint)
         if self._closing:
-            return NodeFault("this node is stopping", hint="ask another node")
+            what = "closed: open it again" if self._ended else "stopping"
+            return NodeFault(f"this node is {what}", hint="ask another node")
         if self._room.missing is not None:
             return ReadOnly(str(self._room.missing), hint=self._room.missing.hint)
         return ReadOnly(

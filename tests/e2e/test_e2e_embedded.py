@@ -89,14 +89,14 @@ def test_two_control_planes_in_one_process(tmp_path: Path) -> None:
 
 
 def test_close_may_be_called_twice_and_ends_every_call(tmp_path: Path) -> None:
-    """Afterwards a write says that the node is stopping; what was read last is still readable."""
+    """Afterwards a write says that the node is closed; what was read last is still readable."""
     plane = ControlPlane.open(data_dir=tmp_path)
     plane.jobs.put("web", {"replicas": 3})
     plane.close()
     plane.close()
-    with pytest.raises(NodeFault, match="stopping"):
+    with pytest.raises(NodeFault, match="this node is closed"):
         plane.jobs.put("web", {})
-    with pytest.raises(NodeFault, match="stopping"):
+    with pytest.raises(NodeFault, match="this node is closed"):
         plane.jobs.get("web")
     assert plane.jobs.get("web", consistency="stale").spec == {"replicas": 3}
     status = plane.status()
