@@ -45,6 +45,10 @@ def name_of(file: str) -> str:
 def as_file(file: str) -> Iterator[Path]:
     """The archive as a file; what comes through a pipe is kept for as long as it is needed."""
     if file != "-":
+        with faults(file):
+            exists = Path(file).exists()
+        if not exists:
+            raise UsageError(f"{file}: no such file or directory", hint="check the path")
         yield Path(file)
         return
     if sys.stdin.isatty():

@@ -109,15 +109,23 @@ def _documents(name: str, text: str, wanted: str | None) -> list[Document]:
     from heroctl_core.config.documents import values_of
 
     found: list[Document] = []
-    mistakes: list[str] = []
+    mistakes: dict[str, list[int]] = {}
     for number, value in enumerate(values_of(text, name=name), 1):
         try:
             found.append(_document(name, value, wanted))
         except ValueError as error:
-            mistakes.append(f"{name}: document {number}: {error}")
+            mistakes.setdefault(str(error), []).append(number)
     if mistakes:
-        raise ConfigError("\n".join(mistakes))
+        raise ConfigError(
+            "\n".join(f"{name}: {_which(where)}: {what}" for what, where in mistakes.items())
+        )
     return found
+
+
+def _which(numbers: list[int]) -> str:
+    """The documents with one mistake: whoever gives the wrong folder has it in all of them."""
+    more = f" and {len(numbers) - 1} more" if len(numbers) > 1 else ""
+    return f"document {numbers[0]}{more}"
 
 
 def _document(file: str, value: object, wanted: str | None) -> Document:

@@ -100,6 +100,8 @@ def put_all(
             error.message = (
                 f"{document}: {error.message} ({counted(len(written), 'document')} applied)"
             )
+        elif error.reason == "invalid":
+            error.message = f"{document.file}: {error.message}"
         raise
     finally:
         if written:

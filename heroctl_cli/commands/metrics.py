@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import click
 
 from heroctl_core.client import with_query
-from heroctl_core.errors import UsageError
+from heroctl_core.errors import CommandRejected, UsageError
 from heroctl_core.words import counted
 
 from .. import connection, documents, output
@@ -61,6 +61,8 @@ def _get(addr: str | None, series: str, labels: dict[str, str], since: str | Non
     query: dict[str, Any] = {"since": since, **labels}
     with connection.connect(addr) as client:
         found = connection.read(client, documents.place("metrics", series), query).body
+    if not found["items"] and not labels and since is None:
+        raise CommandRejected("not_found", f"metrics {series} does not exist")
     rows = [
         [output.cell(item["labels"]), time, value]
         for item in found["items"]

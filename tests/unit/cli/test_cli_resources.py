@@ -199,6 +199,7 @@ def test_what_was_written_before_a_refusal_is_told(
         ("", "no document in it"),
         ("name: x\nspec: {when: 2026-01-01}\nname: y", "duplicate key"),
         ("- [", "stdin:1:4"),
+        ("---\nkind: node\n" * 61, "stdin: document 1 and 60 more: kind is node; this command"),
     ],
 )
 def test_a_wrong_document_is_refused_before_the_node_is_asked(
@@ -207,7 +208,18 @@ def test_a_wrong_document_is_refused_before_the_node_is_asked(
     """Exit code 2, also without a node."""
     done = cli("job", "put", "-f", "-", stdin=text)
     assert done.code == 2 and said in done.err, done.err
+    assert len(done.err.splitlines()) == 1, done.err
     assert cli("job", "put", "-f", "/no/such/file").code == 2
+
+
+def test_a_key_that_no_document_has_is_told_with_its_file(
+    cli: Callable[..., Any], served: ServedNode, write: Callable[..., Path]
+) -> None:
+    """It is the node that knows; the command line knows the file."""
+    path = write("web.yaml", "{kind: job, name: web, spce: {}}")
+    done = cli("job", "put", "-f", path)
+    assert done.code == 2 and done.err.startswith(f"error: {path}: "), done.err
+    assert "spce" in done.err
 
 
 def test_a_job_over_the_limit_is_refused_with_the_limit(
@@ -232,6 +244,8 @@ def test_metrics_are_put_listed_and_read(cli: Callable[..., Any], served: Served
     got = json.loads(cli("metrics", "get", "cpu", "-l", "node=n1", "-o", "json").out)
     assert [value for _, value in got["items"][0]["samples"]] == [1, 2.5, 3]
     assert cli("metrics", "get", "cpu", "-l", "node=n2").out.splitlines() == ["LABELS  TIME  VALUE"]
+    unknown = cli("metrics", "get", "nope")
+    assert unknown.code == 6 and "metrics nope does not exist" in unknown.err
     assert cli("metrics", "get", "cpu", "-l", "node").code == 2
     assert cli("metrics", "get", "cpu", "--since", "yesterday").code == 2
 

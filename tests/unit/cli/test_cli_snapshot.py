@@ -141,6 +141,8 @@ def test_inspect_needs_no_key(cli: Callable[..., Any], filled: ServedNode, tmp_p
     told = json.loads(cli("snapshot", "inspect", path, "-o", "json").out)
     assert (told["cluster"], told["encrypted"], told["key_ids"]) == ("memory", True, [KEY.key_id])
     assert told["sections"]["jobs"] == 2
+    none = cli("snapshot", "inspect", tmp_path / "none")
+    assert none.code == 2 and f"{tmp_path / 'none'}: no such file or directory" in none.err
     shown = cli("snapshot", "inspect", path).out
     assert KEY.key_id in shown and re.search(r"^jobs +2$", shown, re.M)
 
