@@ -15,6 +15,7 @@ from .channel import RECEIVE_BYTES, SPEAKS_HTTP, Stream
 from .credentials import certificate_of
 
 _READ_BYTES: Final = 64 * 1024  # more than a record has, so that none is left in OpenSSL's buffer
+_RECORD_BYTES: Final = 16 * 1024  # of data in a full record (RFC 8446, section 5.1)
 _ALERTS: Final = {  # what the other end says of our certificate
     "TLSV1_ALERT_UNKNOWN_CA": "its authority did not sign it",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "it has expired",
@@ -57,6 +58,8 @@ class TlsStream(Stream):
                 if not data:
                     return bytes(found)  # b"" comes again when the rest was taken
                 found += data
+                if len(data) < _RECORD_BYTES:
+                    break  # the burst is over; if it is not, epoll says so again
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except ssl.SSLError as error:
