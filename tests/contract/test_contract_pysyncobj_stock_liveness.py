@@ -13,6 +13,7 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 import zlib
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ from stock_pysyncobj import (
 )
 
 from heroctl_core.testing.local_cluster import free_ports
+
+DEADLINE_S = 20.0
 
 
 @pytest.fixture
@@ -94,18 +97,19 @@ def test_row_23_a_candidate_that_is_not_known_is_hung_up_on() -> None:
     content = zlib.compress(pickle.dumps("127.0.0.1:9"))
     with socket.create_connection(("127.0.0.1", mine)) as candidate:
         candidate.setblocking(False)
-        while True:
+        hung_up, end_s = False, time.monotonic() + DEADLINE_S
+        while not hung_up and time.monotonic() < end_s:
             voter.doTick(0.01)
             try:
                 candidate.send(struct.pack("i", len(content)) + content)
-                if candidate.recv(1) == b"":
-                    break
+                hung_up = candidate.recv(1) == b""
             except BlockingIOError:
                 continue
             except (ConnectionResetError, BrokenPipeError):
-                break
+                hung_up = True
     voter.destroy()
     voter.doTick(0)
+    assert hung_up
 
 
 def test_row_24_under_load_leadership_is_never_handed_over(bench: Bench) -> None:

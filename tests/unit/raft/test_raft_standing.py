@@ -127,8 +127,11 @@ def test_an_empty_node_with_another_key_stops(tmp_path: Path) -> None:
 
 
 def test_a_member_with_another_key_goes_on(standing: Standing) -> None:
-    """It has data, and others to talk to."""
+    """It has data, and others to talk to: the same greeting stops only an empty node."""
+    before = standing.hello()
     standing.met_other_key(Greeting("prod", "n1", "other", bytes(32), has_cluster=True))
+    assert standing.hello() == before
+    assert standing.contested is None
 
 
 def test_a_node_that_nobody_can_reach_is_fenced_from_nobody(standing: Standing) -> None:

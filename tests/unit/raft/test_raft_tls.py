@@ -87,6 +87,9 @@ def test_with_tls_any_address_may_be_listened_on(make: Make, authority: Path) ->
     two = make(hello("b"), trust=trust(authority, "node-b"))
     two.transport.dial({one.address.replace("0.0.0.0", "127.0.0.1")})
     run([one, two], lambda: two.peers == ["a"])
+    two.transport.send("a", ["ping"])
+    run([one, two], lambda: one.frames)
+    assert one.frames == [("b", ["ping"])]
 
 
 def test_what_is_on_the_wire_cannot_be_read(make: Make, authority: Path) -> None:

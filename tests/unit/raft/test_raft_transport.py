@@ -118,6 +118,8 @@ def test_two_live_processes_with_one_member_id_are_cut_off(make: Make) -> None:
     run([one, two], lambda: one.peers == ["b"] and two.peers)
     two.transport.send("a", ["ping"])
     run([one, two], lambda: one.frames)
+    assert one.frames == [("b", ["ping"])]
+    assert any("was copied" in reason for reason in one.refusals)
 
 
 def test_another_protocol_is_refused(make: Make, pair: tuple[End, End]) -> None:

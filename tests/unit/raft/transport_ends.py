@@ -252,7 +252,7 @@ def pair(make: Make) -> tuple[End, End]:
 
 
 def still_works(pair: tuple[End, End]) -> bool:
-    """Whether frames go on between the two, in order."""
+    """Whether frames of `a`, the first, still reach `b`, in order."""
     one, two = pair
     before = len(two.frames)
     for number in range(3):
