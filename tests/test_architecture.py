@@ -25,7 +25,7 @@ ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (1, ("state.*",)),
     (2, ("crypto.*", "files", "local_socket", "mounts")),
     (2, ("raft.guard", "raft.handshake", "raft.greeting", "raft.membership")),
-    (2, ("raft.elections", "raft.frames", "raft.entry_time", "raft.freshness")),
+    (2, ("raft.elections", "raft.frames", "raft.entry_time", "raft.freshness", "raft.grouping")),
     (2, ("raft.compatibility", "raft.left_behind", "raft.presence")),
     (2, ("snapshot.manifest", "snapshot.strict_json")),
     (3, ("snapshot.*", "recovery.compare", "recovery.content")),

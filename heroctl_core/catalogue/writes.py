@@ -29,6 +29,7 @@ from .grants import checked
 DEADLINE_S: Final = 5.0
 # The engine ends every future at its own deadline and knows better than we what became of it.
 _GRACE_S: Final = 1.0
+_IDS_DRAWN: Final = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,24 @@ class Writer:
         self._replicator = replicator
         self._clock = clock
         self._entropy = entropy
+        self._randoms: list[bytes] = []
         self._deadline_s = deadline_s
 
     def new_request_id(self) -> bytes:
         """An id for one write and all its retries."""
-        return new_request_id(self._now_ms(), self._entropy(REQUEST_ID_BYTES))
+        return new_request_id(self._now_ms(), self._random())
+
+    def _random(self) -> bytes:
+        """Random bytes for one id. Many are asked for at a time: the call gives other threads the
+        interpreter, and writers that come together would wait in line for it twice."""
+        while not self._randoms:
+            drawn = self._entropy(_IDS_DRAWN * REQUEST_ID_BYTES)
+            starts = range(0, len(drawn), REQUEST_ID_BYTES)
+            self._randoms += [drawn[at : at + REQUEST_ID_BYTES] for at in starts]
+        try:
+            return self._randoms.pop()
+        except IndexError:  # another thread took the last one
+            return self._random()
 
     def submit(
         self, command: Command, actor: Actor, request_id: bytes | None = None

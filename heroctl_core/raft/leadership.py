@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from .. import codec, limits
 from .entry_time import EntryTime
+from .grouping import Grouping, Hold
 from .membership import Configuration, next_change
-from .proposals import ENTRY_OVERHEAD
+from .proposals import ENTRY_COMMANDS, ENTRY_OVERHEAD
 
 if TYPE_CHECKING:
     from .node import RaftNode
@@ -31,6 +32,7 @@ class Leadership:
         self._commit_due_s = 0.0
         self._forwarded_index = 0  # the newest entry with a command of a follower's caller
         self._time = EntryTime()
+        self._grouping = Grouping(ENTRY_COMMANDS)
 
     def begin(self) -> None:
         """The node just became leader."""
@@ -58,17 +60,36 @@ class Leadership:
             self._node.lose_leadership("this node led, but heard no majority of voters any more")
 
     def compose(self) -> None:
-        """One entry from all proposals that wait (engine.md, step 4)."""
-        node = self._node
-        if not self.has_room():
+        """One entry from all proposals that wait (engine.md, step 4), unless more come soon."""
+        node, now = self._node, self._node.clock.monotonic_s()
+        if answered := node.proposals.answered:
+            self._grouping.answered(now, answered, node.proposals.unsent)
+        if not self.has_room() or self._hold(now) is not None:
             return
         commands = node.proposals.take(limits.ENTRY_BYTES - ENTRY_OVERHEAD)
         if commands:
-            clock = node.clock
-            time_ms = self._time.next_ms(clock.time_ms(), clock.monotonic_s(), node.machine.time_ms)
+            time_ms = self._time.next_ms(node.clock.time_ms(), now, node.machine.time_ms)
             index = node.core.append(b"\x00" + codec.pack([time_ms, commands]))
+            self._grouping.left()
             if node.proposals.took_forwarded:
                 self._forwarded_index = index
+
+    def _hold(self, now: float) -> Hold | None:
+        node = self._node
+        if node.is_only_voter():
+            return None  # nobody is asked
+        under_way = node.log.entries[-1][1] > node.core.commit_index
+        return self._grouping.hold(now, node.proposals.unsent, under_way=under_way)
+
+    def next_entry_s(self, now: float) -> float:
+        """Seconds until the next entry may have to be composed; infinity while nothing waits. What
+        is submitted until then wakes the engine when it is enough."""
+        proposals = self._node.proposals
+        if not self.has_room():
+            return math.inf
+        if (hold := self._hold(now)) is not None:
+            return hold.until_s - now if proposals.let_gather(hold.enough) else 0.0
+        return 0.0 if proposals.unsent else math.inf
 
     def lead(self, now: float, *, due: bool) -> None:
         """One turn of a leader; `due` when it is time for heartbeats."""

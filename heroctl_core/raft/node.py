@@ -187,7 +187,7 @@ class RaftNode:
     def start_voting(self) -> None:
         """The start-up questions are answered: this node takes part in elections from now on."""
         self.may_vote = True
-        self.elections.start(alone=self._is_only_voter())
+        self.elections.start(alone=self.is_only_voter())
 
     @property
     def takes_part(self) -> bool:
@@ -268,8 +268,8 @@ class RaftNode:
         self.core.tick()
         self._after_tick()
         self._flush()
+        self.proposals.release()
         self._sync_and_release()
-        self._flush()
         return self._next_turn_s()
 
     def _turn_suspended(self) -> float:
@@ -282,19 +282,21 @@ class RaftNode:
     def _sync_and_release(self) -> None:
         if self.log.dirty:
             self.log.sync()
-        for member_id, frame in self.promises:
-            self.send(member_id, frame)
-        self.promises.clear()
+        if self.promises:
+            for member_id, frame in self.promises:
+                self.send(member_id, frame)
+            self.promises.clear()
+            self._flush()  # at once: a leader waits for them
 
     def _next_turn_s(self) -> float:
         now = self.clock.monotonic_s()
         if self.core.applied_index < self.core.commit_index:
             return 0.0
         if self.leading:
-            more = self.log.entries[-1][1] > self.core.commit_index and self._is_only_voter()
-            if more or (self.proposals.anything_unsent and self.leadership.has_room()):
+            if self.log.entries[-1][1] > self.core.commit_index and self.is_only_voter():
                 return 0.0
-            return max(0.0, min(self.leadership.notice_due_s(), self._heartbeat_due_s) - now)
+            due_s = min(self.leadership.notice_due_s(), self._heartbeat_due_s) - now
+            return max(0.0, min(due_s, self.leadership.next_entry_s(now)))
         return max(0.0, min(self.elections.deadline_s, self._heartbeat_due_s) - now)
 
     def _after_tick(self) -> None:
@@ -354,7 +356,7 @@ class RaftNode:
         members.discard(self.member_id)
         self.replication.set_members(sorted(members), self.clock.monotonic_s())
 
-    def _is_only_voter(self) -> bool:
+    def is_only_voter(self) -> bool:
         return self.configuration.voters == {self.member_id}
 
     def _note_leader(self) -> None:

@@ -48,6 +48,8 @@ class Proposals:
         self._forward_s = -math.inf  # not before this time
         self._forwarded_here: deque[bytes] = deque()  # from followers, without a future
         self.took_forwarded = False  # the last `take` had a follower's command in it
+        self._wake_at = 1  # so many in the inbox are worth a turn
+        self._answered: list[tuple[Future[Outcome], Outcome]] = []  # applied, not told yet
         self._by_id: dict[bytes, list[Waiting]] = {}
         self._ended: Callable[[], HeroctlError] | None = None
 
@@ -60,7 +62,8 @@ class Proposals:
         self._inbox.append(waiting)
         if self._ended is not None:  # looked at after the append: `end` cannot have missed it
             _fail(waiting, self._ended())
-        self._wake()
+        if len(self._inbox) >= self._wake_at:
+            self._wake()
         return waiting.future
 
     def accept_forwarded(self, commands: list[bytes]) -> int:
@@ -71,6 +74,7 @@ class Proposals:
 
     def drain(self) -> None:
         """Takes in what other threads submitted."""
+        self._wake_at = 1
         inbox = self._inbox
         while inbox:
             waiting = inbox.popleft()
@@ -78,8 +82,15 @@ class Proposals:
             self._by_id.setdefault(waiting.request_id, []).append(waiting)
 
     @property
-    def anything_unsent(self) -> bool:
-        return bool(self._queue or self._forwarded_here or self._inbox)
+    def unsent(self) -> int:
+        """How many writes no entry and no frame has taken yet."""
+        return len(self._queue) + len(self._forwarded_here) + len(self._inbox)
+
+    def let_gather(self, enough: int) -> bool:
+        """No submission wakes the engine until so many writes are unsent, or until the next
+        `drain`; False when they are there already."""
+        self._wake_at = max(1, enough - len(self._queue) - len(self._forwarded_here))
+        return len(self._inbox) < self._wake_at  # looked at last: `submit` cannot have missed it
 
     @property
     def anything_waiting(self) -> bool:
@@ -111,12 +122,24 @@ class Proposals:
         return self.take(max_bytes) if self._clock.monotonic_s() >= self._forward_s else []
 
     def resolve(self, request_id: bytes, outcome: Outcome) -> None:
-        """The command was applied here."""
+        """The command was applied here; `release` tells who waits for it."""
         for waiting in self._by_id.pop(request_id, ()):
+            self._answered.append((waiting.future, outcome))
+
+    @property
+    def answered(self) -> int:
+        """How many outcomes the next `release` tells."""
+        return len(self._answered)
+
+    def release(self) -> None:
+        """Tells the outcomes of what was applied. Callers that wake up want the interpreter, so
+        this comes when the engine is about to wait, not before it has sent the next entry."""
+        for future, outcome in self._answered:
             try:
-                waiting.future.set_result(outcome)
+                future.set_result(outcome)
             except InvalidStateError:
                 pass  # it has ended already; asking first would take its lock twice
+        self._answered.clear()
 
     def resend(self, *, after_s: float = 0.0) -> None:
         """What was sent and not applied goes to the next leader too, in the order of its arrival:
@@ -168,6 +191,7 @@ class Proposals:
     def end(self, error: Callable[[], HeroctlError]) -> None:
         """Ends every write, and every later one at once: the node stopped."""
         self._ended = error
+        self.release()
         self.fail_sent("the node stopped")
         self.fail_unsent(error)
 

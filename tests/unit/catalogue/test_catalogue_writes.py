@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from heroctl_core.catalogue.writes import Written
 from heroctl_core.errors import CommandRejected, NodeFault, OutcomeUnknown, ReadOnly, UsageError
 from heroctl_core.raft.port import Mode
 from heroctl_core.state.commands import (
+    REQUEST_ID_BYTES,
     Command,
     DeleteJob,
     PutJob,
@@ -43,6 +45,15 @@ def test_read_only_refuses_writes_and_linearizable_reads(
     assert len(catalogue.jobs.list(consistency="stale")) == 1
     replicator.go_normal()
     assert catalogue.jobs.put("web", {}) == Written(2)
+
+
+def test_request_ids_differ_whatever_threads_draw_them(catalogue: Catalogue) -> None:
+    """Across several refills of what is drawn ahead; the stamp is the moment of the call."""
+    with ThreadPoolExecutor(8) as pool:
+        ids = list(pool.map(lambda _: catalogue.writer.new_request_id(), range(2000)))
+    assert len({request_id[6:] for request_id in ids}) == len(ids)
+    assert {len(request_id) for request_id in ids} == {REQUEST_ID_BYTES}
+    assert {request_stamp_ms(request_id, 0) for request_id in ids} == {request_stamp_ms(ids[0], 0)}
 
 
 def test_a_lost_answer_is_safe_to_retry_with_its_id(

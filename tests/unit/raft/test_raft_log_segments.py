@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from heroctl_core.errors import Damaged
-from heroctl_core.raft.log import Log
+from heroctl_core.raft.disk import Disk
+from heroctl_core.raft.log import ZEROS_AHEAD, Log
 from heroctl_core.raft.records import DumpRef
 
 SEGMENT = 8192
@@ -155,3 +156,40 @@ def test_a_segment_after_a_snapshot_fits_a_commit_index_from_before_it(tmp_path:
     log.close()
     again = reopened(folder)
     assert (again.entries, again.commit_index) == (log.entries, 20)
+
+
+class _Sizes(Disk):
+    """The real disk; notes where each write ends and how many bytes it has."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[int, int]] = []
+
+    def write(self, fd: int, data: bytes, offset: int) -> None:
+        self.written.append((offset + len(data), len(data)))
+        super().write(fd, data, offset)
+
+
+def test_zeros_are_written_ahead_now_and_then(tmp_path: Path) -> None:
+    """Most frames overwrite them, in every segment up to its end, and after a start again."""
+    disk = _Sizes()
+    segment_bytes = 2 * ZEROS_AHEAD
+    log = Log.create(tmp_path / "log", segment_bytes=segment_bytes, disk=disk)
+    disk.written.clear()
+    for index in range(2, 302):
+        log.append(bytes(1000), index, 1)
+        log.sync()
+    ahead = [size for _, size in disk.written if size > 2000]
+    assert len(log._segments) == 2
+    assert len(ahead) == 3  # twice in the first segment, once in the second
+    assert max(end for end, _ in disk.written) == segment_bytes
+    log.close()
+    assert all(p.stat().st_size == segment_bytes for p in (tmp_path / "log").iterdir())
+
+    disk = _Sizes()
+    again = Log.open(tmp_path / "log", segment_bytes=segment_bytes, disk=disk)
+    assert again.entries == log.entries
+    for index in (302, 303):
+        again.append(bytes(1000), index, 1)
+        again.sync()
+    assert [size > 2000 for _, size in disk.written] == [True, False]
+    again.close()

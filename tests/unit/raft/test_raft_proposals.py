@@ -9,6 +9,7 @@ import pytest
 
 from heroctl_core import limits
 from heroctl_core.errors import NodeFault, NoLeader, OutcomeUnknown, Overloaded, ReadOnly
+from heroctl_core.raft.grouping import UNDER_WAY_S
 from heroctl_core.raft.leadership import UNCOMMITTED_ENTRIES
 from heroctl_core.raft.proposals import DEADLINE_S, ENTRY_COMMANDS, Proposals
 from heroctl_core.state.outcome import Applied, Outcome
@@ -47,6 +48,8 @@ def test_entries_in_flight_are_bounded() -> None:
     for number in range(UNCOMMITTED_ENTRIES + 10):
         written.append(bench.write("a", number + 1))
         bench.turn("a")
+        bench.clock.advance(UNDER_WAY_S)
+        bench.turn("a")
     assert leader.log.entries[-1][1] == committed + UNCOMMITTED_ENTRIES
     bench.run(0.5)
     assert all(isinstance(future.result(0), Applied) for future in written)
@@ -61,12 +64,43 @@ def test_an_entry_has_a_bounded_number_of_commands() -> None:
 
 
 def test_a_write_ends_when_its_command_is_applied() -> None:
-    """Found by its id; all that wait for the same id end."""
+    """Found by its id; all that wait for the same id end, and nobody before `release`."""
     proposals, _ = queue()
     one, two, again = submitted(proposals, "one", "two", "one")
     proposals.resolve(b"one", Applied(7))
+    assert not one.done()
+    assert proposals.answered == 2
+    proposals.release()
+    assert proposals.answered == 0
     assert one.result(0) == again.result(0) == Applied(7)
     assert not two.done()
+
+
+def test_what_was_applied_is_told_when_the_node_stops() -> None:
+    """Between `resolve` and `release`: the outcome is known, so nobody hears that it is not."""
+    proposals, _ = queue()
+    [one] = submitted(proposals, "one")
+    proposals.resolve(b"one", Applied(7))
+    proposals.end(lambda: NodeFault("stopped"))
+    assert one.result(0) == Applied(7)
+
+
+def test_submissions_wake_the_engine_when_they_are_enough() -> None:
+    """While writes gather; before and after each one does."""
+    woken: list[int] = []
+    proposals = Proposals(ManualClock(), lambda: woken.append(proposals.unsent))
+    proposals.submit(b"1", b"1")
+    assert woken == [1]
+    proposals.drain()
+    proposals.accept_forwarded([b"2"])
+    assert proposals.let_gather(5)
+    for name in (b"3", b"4", b"5"):
+        proposals.submit(name, name)
+    assert woken == [1, 5]
+    assert not proposals.let_gather(5), "they are there already"
+    proposals.drain()
+    proposals.submit(b"6", b"6")
+    assert woken == [1, 5, 6]
 
 
 @pytest.mark.parametrize("sent", [True, False])

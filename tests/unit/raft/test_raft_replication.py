@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from heroctl_core.raft import replication
+from heroctl_core.raft.grouping import UNDER_WAY_S
 from heroctl_core.testing.raft_bench import RaftBench, append_entries, entries, members
 
 
@@ -62,6 +63,7 @@ def test_the_window_of_a_follower_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     with_entries = 0
     for number in range(10):
         bench.write("a", number)
+        bench.clock.advance(UNDER_WAY_S)
         bench.turn("a")
         with_entries += sum(bool(frame[5]) for frame in appended(bench, "b"))
     assert with_entries == 3
