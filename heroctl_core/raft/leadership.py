@@ -99,7 +99,8 @@ class Leadership:
             reading = node.reads.register(node.core.commit_index, node.replication.seq)
         tell = due or reading or self._tells_commit(now)
         node.replication.send_all(node.connected, heartbeat=tell)
-        self._confirm_reads()
+        if node.reads.awaits_quorum:
+            self._confirm_reads()
         node.changes.work(now)
         wanted = node.replication.needs_snapshot & node.connected
         node.sender.work(wanted, node.log.dump, node.core.term)

@@ -33,10 +33,11 @@ class Configuration:
 
     members: Mapping[str, MemberSpec]
     removed: Mapping[str, int] = field(default_factory=dict)
+    voters: frozenset[str] = field(init=False, repr=False, compare=False)  # asked in every turn
 
-    @property
-    def voters(self) -> frozenset[str]:
-        return frozenset(m for m, spec in self.members.items() if spec.voter)
+    def __post_init__(self) -> None:
+        voters = frozenset(m for m, spec in self.members.items() if spec.voter)
+        object.__setattr__(self, "voters", voters)
 
     @property
     def quorum(self) -> int:

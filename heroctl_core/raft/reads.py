@@ -87,6 +87,11 @@ class Reads:
         self._waiting, self._remote = [], []
         return True
 
+    @property
+    def awaits_quorum(self) -> bool:
+        """Whether a round is open."""
+        return bool(self._rounds)
+
     def confirm(self, quorum_seq: int, answer: Callable[[str, int, int], None]) -> None:
         """A majority answered messages up to `quorum_seq`; `answer(member, number, index)` tells
         the followers that asked."""

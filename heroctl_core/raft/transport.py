@@ -31,6 +31,7 @@ from .listener import Listener
 from .tls_stream import TlsStream
 
 _HANDSHAKE_S: Final = 5.0
+_SILENT_S: Final = 0.25  # how often those are looked for who let it pass
 _STRANGERS: Final = 128  # connections that have not said who they are
 _STRANGERS_A_POLL: Final = 8  # served at once: their handshakes take time that members need
 _BULK: Final = frozenset({"inst"})  # frames that let the others go first
@@ -60,6 +61,7 @@ class Transport:
         self._out: dict[str, Channel] = {}
         self._dials = Dials()
         self._unflushed: set[Channel] = set()
+        self._silent_s = 0.0
         self.cut_off = 0  # connections that ended because the peer sent rubbish
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
@@ -114,7 +116,9 @@ class Transport:
                 strangers += channel.is_stranger
                 if not channel.is_stranger or strangers <= _STRANGERS_A_POLL:
                     self._serve(channel, event)
-        self._drop_silent()
+        if now >= self._silent_s:
+            self._silent_s = now + _SILENT_S
+            self._drop_silent(now)
 
     def close_all(self) -> None:
         """Ends every connection and drops what is queued: the generation or the state changed."""
@@ -199,9 +203,9 @@ class Transport:
         if len(strangers) >= _STRANGERS:
             self._close(min(strangers, key=lambda c: c.opened_s))
 
-    def _drop_silent(self) -> None:
+    def _drop_silent(self, now: float) -> None:
         """Whoever connects and does not say who it is."""
-        late = self._clock.monotonic_s() - _HANDSHAKE_S
+        late = now - _HANDSHAKE_S
         for channel in [c for c in self._channels.values() if c.member_id is None]:
             if channel.opened_s < late:
                 self._close(channel)
