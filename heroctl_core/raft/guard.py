@@ -11,8 +11,7 @@ The numbers of the cases are those of docs/engine.md.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 from .. import limits
 from . import membership
@@ -25,8 +24,7 @@ MEMBERSHIP: Final = 2
 CHECK: Final = 4  # compares states (raft/divergence.py); 3 is pysyncobj's code version
 
 
-@dataclass(frozen=True, slots=True)
-class AppendEntries:
+class AppendEntries(NamedTuple):
     """A leader's message (Raft paper, Figure 2). Without `prev_index` it only carries the term,
     who leads, and a commit index."""
 
@@ -42,8 +40,7 @@ class AppendEntries:
         return (self.prev_index or 0) + len(self.entries)
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+class Facts(NamedTuple):
     """What this node knows while it judges. `term_at` answers for first..last only."""
 
     term: int
@@ -55,16 +52,14 @@ class Facts:
     term_at: Callable[[int], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """The follower's next_node_idx: what it holds, or from where the leader shall try."""
 
     next_index: int
     success: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """Exactly one of `stop`, `cut`, `stale` or (`hand_on` and maybe `answer`) counts.
 
     stop: two leaders or diverging committed entries: the node must stop, for this reason.
@@ -121,8 +116,7 @@ def judge(sender: str, message: AppendEntries, facts: Facts) -> Verdict:
     if message.prev_index < committed:  # 4
         if wrong := _difference(message, facts):
             return wrong
-        message = replace(
-            message,
+        message = message._replace(
             prev_index=committed,
             prev_term=facts.term_at(committed),
             entries=message.entries[committed - message.prev_index :],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from .. import codec
 
@@ -36,8 +36,7 @@ class DumpRef:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Base:
+class Base(NamedTuple):
     """What a log is at one moment, without its entries: each segment begins with one, so that the
     segments before it may go."""
 

@@ -31,7 +31,6 @@ from .listener import Listener
 from .tls_stream import TlsStream
 
 _HANDSHAKE_S: Final = 5.0
-_SILENT_S: Final = 0.25  # how often those are looked for who let it pass
 _STRANGERS: Final = 128  # connections that have not said who they are
 _STRANGERS_A_POLL: Final = 8  # served at once: their handshakes take time that members need
 _BULK: Final = frozenset({"inst"})  # frames that let the others go first
@@ -61,12 +60,12 @@ class Transport:
         self._out: dict[str, Channel] = {}
         self._dials = Dials()
         self._unflushed: set[Channel] = set()
-        self._silent_s = 0.0
         self.cut_off = 0  # connections that ended because the peer sent rubbish
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
         self._signalled = False
-        self._epoll.register(self._wake_fd, select.EPOLLIN)
+        # Told once for each write, so that nobody has to read it.
+        self._epoll.register(self._wake_fd, select.EPOLLIN | select.EPOLLET)
 
     def accept_connections(self) -> None:
         """Opens the door; before, the log must have been taken in (row 12)."""
@@ -109,16 +108,14 @@ class Transport:
         strangers = 0
         for fd, event in self._epoll.poll(min(timeout_s, self._dials.wait_s(now))):
             if fd == self._wake_fd:
-                self._woken()
+                self._signalled = False  # before anybody looks at what it was for
             elif self._door is not None and fd == self._door.fileno():
                 self._accept(self._door)
             elif (channel := self._channels.get(fd)) is not None:
                 strangers += channel.is_stranger
                 if not channel.is_stranger or strangers <= _STRANGERS_A_POLL:
                     self._serve(channel, event)
-        if now >= self._silent_s:
-            self._silent_s = now + _SILENT_S
-            self._drop_silent(now)
+        self._drop_silent()
 
     def close_all(self) -> None:
         """Ends every connection and drops what is queued: the generation or the state changed."""
@@ -151,14 +148,6 @@ class Transport:
         self._epoll.close()
         os.close(self._wake_fd)
         self._wake_fd = -1
-
-    def _woken(self) -> None:
-        try:
-            os.eventfd_read(self._wake_fd)
-        except BlockingIOError:
-            pass  # it was read already
-        # Only now: clearing it before the read would lose a wake-up.
-        self._signalled = False
 
     # -- dialing and accepting
 
@@ -203,9 +192,9 @@ class Transport:
         if len(strangers) >= _STRANGERS:
             self._close(min(strangers, key=lambda c: c.opened_s))
 
-    def _drop_silent(self, now: float) -> None:
+    def _drop_silent(self) -> None:
         """Whoever connects and does not say who it is."""
-        late = now - _HANDSHAKE_S
+        late = self._clock.monotonic_s() - _HANDSHAKE_S
         for channel in [c for c in self._channels.values() if c.member_id is None]:
             if channel.opened_s < late:
                 self._close(channel)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -151,7 +151,7 @@ def test_two_leaders_of_one_term_stop_the_node(
     leading: bool, leader: str | None, term: int, stops: bool
 ) -> None:
     """Case 2; a newer term has its own leader."""
-    facts = replace(FACTS, leading=leading, leader=leader)
+    facts = FACTS._replace(leading=leading, leader=leader)
     verdict = judge("a", message(20, term=term), facts)
     assert (verdict.stop is not None) == stops
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -133,7 +132,7 @@ def test_segment_that_begins_with_another_state(tmp_path: Path) -> None:
     """What a segment says about the log so far is compared while the older ones are there."""
     folder = tmp_path / "log"
     log = one_segment_each(folder, 3)
-    log._synced_base = replace(log._synced_base, term=7)  # a defect of ours
+    log._synced_base = log._synced_base._replace(term=7)  # a defect of ours
     log.append(bytes(6000), 5, 1)
     log.sync()
     log.close()
