@@ -27,7 +27,7 @@ from .access import Actor, check_command
 from .grants import checked
 
 DEADLINE_S: Final = 5.0
-# The engine ends every future at its own deadline and knows better than we what became of it.
+# The engine ends every write at its own deadline and knows better than we what became of it.
 _GRACE_S: Final = 1.0
 _IDS_DRAWN: Final = 256
 
@@ -85,24 +85,26 @@ class Writer:
         Overloaded when too many writes wait. The command's fields must be valid; the state
         checks them again and refuses what is not.
         """
+        request_id = self.new_request_id() if request_id is None else request_id
+        return self._replicator.propose(self._encoded(command, actor, request_id), request_id)
+
+    def _encoded(self, command: Command, actor: Actor, request_id: bytes) -> bytes:
+        """The envelope, once it is clear that the actor may send it."""
         check_command(actor, command, self._token_name(command))
         command = checked(actor, command, self._acl_row)
-        request_id = self.new_request_id() if request_id is None else request_id
         if len(request_id) != REQUEST_ID_BYTES:
             raise CommandRejected(
                 "invalid", f"a request id of {len(request_id)} bytes, not {REQUEST_ID_BYTES}"
             )
         stamp_ms = request_stamp_ms(request_id, self._now_ms())
-        return self._replicator.propose(
-            _encoded(Envelope(request_id, stamp_ms, actor.name, actor.source, command)), request_id
-        )
+        return _bytes_of(Envelope(request_id, stamp_ms, actor.name, actor.source, command))
 
     def write(self, command: Command, actor: Actor, request_id: bytes | None = None) -> Written:
         """Waits for the outcome. Fails with CommandRejected, or as Replicator.propose says."""
         request_id = self.new_request_id() if request_id is None else request_id
-        future = self.submit(command, actor, request_id)
+        envelope = self._encoded(command, actor, request_id)
         try:
-            outcome = future.result(self._deadline_s + _GRACE_S)
+            outcome = self._replicator.write(envelope, request_id, self._deadline_s + _GRACE_S)
         except TimeoutError as error:
             raise OutcomeUnknown(
                 f"no outcome within {self._deadline_s:g} s, request id {request_id.hex()}"
@@ -126,7 +128,7 @@ class Writer:
         return None if row is None else unpack(row)
 
 
-def _encoded(envelope: Envelope) -> bytes:
+def _bytes_of(envelope: Envelope) -> bytes:
     try:
         data = encode(envelope)
     except (TypeError, ValueError, OverflowError) as error:

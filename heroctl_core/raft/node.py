@@ -38,7 +38,7 @@ from .leadership import Leadership
 from .log import Log
 from .membership import Candidate, Configuration, ConfigurationLog
 from .port import Member
-from .proposals import Proposals
+from .proposals import Proposals, R
 from .reads import Reads
 from .replication import Replication
 
@@ -172,9 +172,15 @@ class RaftNode:
 
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """Any thread. See Replicator.propose."""
+        future: Future[Outcome] = Future()
+        future.set_running_or_notify_cancel()  # nobody can cancel what may be in a log
+        return self.submit(command, request_id, future)
+
+    def submit(self, command: bytes, request_id: bytes, reply: R) -> R:
+        """Any thread. As `propose`; the outcome goes to `reply`."""
         if (refusal := self.refuses(command)) is not None:
             raise refusal
-        return self.proposals.submit(command, request_id)
+        return self.proposals.submit(command, request_id, reply)
 
     def refuses(self, command: bytes) -> NotApplied | None:
         """Why a command must not enter the log: a voter does not know it."""

@@ -107,6 +107,11 @@ class Replicator(Protocol):
         """
         ...
 
+    def write(self, command: bytes, request_id: bytes, timeout_s: float) -> Outcome:
+        """The outcome of `command`, for a caller that waits for it: as `propose`, at less cost.
+        TimeoutError after `timeout_s` seconds."""
+        ...
+
     def read_barrier(self) -> Future[int]:
         """A future that is done when this node's machine shows every write that was acknowledged
         before the call (ReadIndex, Raft thesis 6.4); the result is the applied log index.

@@ -1,7 +1,7 @@
-"""Waiting writes: from any thread into one queue, each with a future that always ends.
+"""Waiting writes: from any thread into one queue, each with a reply that always ends.
 
-A future is found again by its request id when the command is applied here, whoever led when it was
-appended: so a follower's write is visible on that follower when its future is done, and an answer
+A reply is found again by its request id when the command is applied here, whoever led when it was
+appended: so a follower's write is visible on that follower when its caller is told, and an answer
 can never belong to somebody else's entry (row 10 of docs/engine.md).
 """
 
@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future, InvalidStateError
-from typing import Final
+from concurrent.futures import InvalidStateError
+from typing import Final, TypeVar
 
 from .. import limits
 from ..clock import Clock
 from ..errors import HeroctlError, NoLeader, OutcomeUnknown, Overloaded
 from ..state.outcome import Outcome
+from .reply import Answerable
+
+R = TypeVar("R", bound=Answerable)
 
 DEADLINE_S: Final = 5.0
 ENTRY_OVERHEAD: Final = 64  # bytes of an entry around its commands
@@ -26,13 +29,15 @@ ENTRY_COMMANDS: Final = 512  # one entry is applied in one go: bound it in time,
 class Waiting:
     """One write that waits; `sent` once it may be in some log, `queued` while it is to be sent."""
 
-    __slots__ = ("command", "deadline_s", "future", "queued", "request_id", "sent")
+    __slots__ = ("command", "deadline_s", "queued", "reply", "request_id", "sent")
 
-    def __init__(self, command: bytes, request_id: bytes, deadline_s: float) -> None:
+    def __init__(
+        self, command: bytes, request_id: bytes, deadline_s: float, reply: Answerable
+    ) -> None:
         self.command = command
         self.request_id = request_id
         self.deadline_s = deadline_s
-        self.future: Future[Outcome] = Future()
+        self.reply = reply
         self.sent = False
         self.queued = True
 
@@ -49,22 +54,21 @@ class Proposals:
         self._forwarded_here: deque[bytes] = deque()  # from followers, without a future
         self.took_forwarded = False  # the last `take` had a follower's command in it
         self._wake_at = 1  # so many in the inbox are worth a turn
-        self._answered: list[tuple[Future[Outcome], Outcome]] = []  # applied, not told yet
+        self._answered: list[tuple[Answerable, Outcome]] = []  # applied, not told yet
         self._by_id: dict[bytes, list[Waiting]] = {}
         self._ended: Callable[[], HeroctlError] | None = None
 
-    def submit(self, command: bytes, request_id: bytes) -> Future[Outcome]:
-        """The future of one write; Overloaded when too many wait already."""
+    def submit(self, command: bytes, request_id: bytes, reply: R) -> R:
+        """One write, whose outcome goes to `reply`; Overloaded when too many wait already."""
         if len(self._inbox) >= limits.PROPOSAL_QUEUE:
             raise Overloaded(f"{limits.PROPOSAL_QUEUE} writes are waiting already")
-        waiting = Waiting(command, request_id, self._clock.monotonic_s() + DEADLINE_S)
-        waiting.future.set_running_or_notify_cancel()  # nobody can cancel what may be in a log
+        waiting = Waiting(command, request_id, self._clock.monotonic_s() + DEADLINE_S, reply)
         self._inbox.append(waiting)
         if self._ended is not None:  # looked at after the append: `end` cannot have missed it
             _fail(waiting, self._ended())
         if len(self._inbox) >= self._wake_at:
             self._wake()
-        return waiting.future
+        return reply
 
     def accept_forwarded(self, commands: list[bytes]) -> int:
         """How many of a follower's commands found room."""
@@ -109,7 +113,7 @@ class Proposals:
                     return taken
                 if isinstance(head, Waiting):
                     head.queued = False
-                    if head.future.done():  # its deadline passed, or it was applied after all
+                    if head.reply.done():  # its deadline passed, or it was applied after all
                         queue.popleft()
                         continue
                     head.sent = True
@@ -124,7 +128,7 @@ class Proposals:
     def resolve(self, request_id: bytes, outcome: Outcome) -> None:
         """The command was applied here; `release` tells who waits for it."""
         for waiting in self._by_id.pop(request_id, ()):
-            self._answered.append((waiting.future, outcome))
+            self._answered.append((waiting.reply, outcome))
 
     @property
     def answered(self) -> int:
@@ -134,9 +138,9 @@ class Proposals:
     def release(self) -> None:
         """Tells the outcomes of what was applied. Callers that wake up want the interpreter, so
         this comes when the engine is about to wait, not before it has sent the next entry."""
-        for future, outcome in self._answered:
+        for reply, outcome in self._answered:
             try:
-                future.set_result(outcome)
+                reply.set_result(outcome)
             except InvalidStateError:
                 pass  # it has ended already; asking first would take its lock twice
         self._answered.clear()
@@ -199,6 +203,6 @@ class Proposals:
 def _fail(waiting: Waiting, error: HeroctlError) -> None:
     """Ends a write that has not ended; two threads may do so at once when the node stops."""
     try:
-        waiting.future.set_exception(error)
+        waiting.reply.set_exception(error)
     except InvalidStateError:
         pass  # it has ended already

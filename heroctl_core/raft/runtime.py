@@ -37,6 +37,7 @@ from .header import Header
 from .neighbours import RaftSettings
 from .node import RaftNode, Timing
 from .port import Member, Order, RaftStatus
+from .reply import Reply
 from .room import Room
 from .standing import Standing
 from .status import Observed, observe
@@ -113,6 +114,13 @@ class Runtime:
         """See Replicator.propose."""
         node = self._taking_calls()
         return node.propose(command, request_id) if node else failed(self._not_serving())
+
+    def write(self, command: bytes, request_id: bytes, timeout_s: float) -> Outcome:
+        """See Replicator.write."""
+        node = self._taking_calls()
+        if node is None:
+            raise self._not_serving()
+        return node.submit(command, request_id, Reply()).result(timeout_s)
 
     def read_barrier(self) -> Future[int]:
         """See Replicator.read_barrier."""

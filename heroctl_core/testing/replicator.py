@@ -63,6 +63,10 @@ class InMemoryReplicator:
                 self._apply(command, future)
         return future
 
+    def write(self, command: bytes, request_id: bytes, timeout_s: float) -> Outcome:
+        """The outcome, at once unless the replicator stalls."""
+        return self.propose(command, request_id).result(timeout_s)
+
     def read_barrier(self) -> Future[int]:
         """The index of the last entry: everything is applied at once."""
         future: Future[int] = Future()

@@ -76,6 +76,24 @@ def test_a_write_is_visible_when_its_future_is_done(replicator: Replicator) -> N
     assert replicator.machine.revision == outcome.revision
 
 
+def test_a_write_that_is_waited_for_is_the_same(replicator: Replicator) -> None:
+    """Applied and refused, from many threads; repeated, also as a future, it is applied once."""
+
+    def write(name: str) -> Outcome:
+        now_ms = time.time_ns() // 1_000_000
+        request_id = new_request_id(now_ms, next(_sent).to_bytes(10))
+        envelope = encode(Envelope(request_id, now_ms, "operator", "test", put(name, 0)))
+        outcome = replicator.write(envelope, request_id, DEADLINE_S)
+        assert replicator.propose(envelope, request_id).result(DEADLINE_S) == outcome
+        return outcome
+
+    with ThreadPoolExecutor(8) as pool:
+        outcomes = list(pool.map(write, ["web", "db", "web", "cache"] * 10))
+    assert sum(isinstance(each, Applied) for each in outcomes) == 3
+    assert {each.reason for each in outcomes if isinstance(each, Rejected)} == {"conflict"}
+    assert replicator.machine.count("jobs") == 3
+
+
 def test_a_refusal_is_a_value(replicator: Replicator) -> None:
     """What the machine refuses is a result, not an exception."""
     outcome = propose(replicator, DeleteJob("ghost")).result(DEADLINE_S)

@@ -176,14 +176,14 @@ def test_only_the_row_that_was_judged_is_written(
     with pytest.raises(CommandRejected, match=f"is at revision {revision}, not at 77") as caught:
         acl.put_policy("ci-jobs", [], expect=77, actor=ci)
     assert caught.value.reason == "conflict"
-    propose = catalogue.writer._replicator.propose
+    write = catalogue.writer._replicator.write
 
-    def late(command: bytes, request_id: bytes) -> Any:
+    def late(command: bytes, request_id: bytes, timeout_s: float) -> Any:
         monkeypatch.undo()
         acl.put_policy("ci-jobs", [EVERYTHING])
-        return propose(command, request_id)
+        return write(command, request_id, timeout_s)
 
-    monkeypatch.setattr(catalogue.writer._replicator, "propose", late)
+    monkeypatch.setattr(catalogue.writer._replicator, "write", late)
     with pytest.raises(CommandRejected) as caught:
         acl.put_policy("ci-jobs", [], actor=ci)
     assert caught.value.reason == "conflict"

@@ -152,13 +152,13 @@ def test_the_envelope_says_who_asked(
 ) -> None:
     """Actor and source travel with the command, for the audit."""
     seen: list[bytes] = []
-    propose = replicator.propose
+    write = replicator.write
 
-    def spy(command: bytes, request_id: bytes) -> Any:
+    def spy(command: bytes, request_id: bytes, timeout_s: float) -> Any:
         seen.append(command)
-        return propose(command, request_id)
+        return write(command, request_id, timeout_s)
 
-    monkeypatch.setattr(replicator, "propose", spy)
+    monkeypatch.setattr(replicator, "write", spy)
     catalogue.jobs.put("web", {})
     envelope = decode(seen[0])
     assert (envelope.actor, envelope.source) == ("operator", "local")

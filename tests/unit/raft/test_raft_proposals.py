@@ -25,7 +25,7 @@ def queue() -> tuple[Proposals, ManualClock]:
 
 def submitted(proposals: Proposals, *names: str) -> list[Future[Outcome]]:
     """Writes with their names as commands and ids, taken in."""
-    futures = [proposals.submit(name.encode(), name.encode()) for name in names]
+    futures = [proposals.submit(name.encode(), name.encode(), Future()) for name in names]
     proposals.drain()
     return futures
 
@@ -89,17 +89,17 @@ def test_submissions_wake_the_engine_when_they_are_enough() -> None:
     """While writes gather; before and after each one does."""
     woken: list[int] = []
     proposals = Proposals(ManualClock(), lambda: woken.append(proposals.unsent))
-    proposals.submit(b"1", b"1")
+    proposals.submit(b"1", b"1", Future())
     assert woken == [1]
     proposals.drain()
     proposals.accept_forwarded([b"2"])
     assert proposals.let_gather(5)
     for name in (b"3", b"4", b"5"):
-        proposals.submit(name, name)
+        proposals.submit(name, name, Future())
     assert woken == [1, 5]
     assert not proposals.let_gather(5), "they are there already"
     proposals.drain()
-    proposals.submit(b"6", b"6")
+    proposals.submit(b"6", b"6", Future())
     assert woken == [1, 5, 6]
 
 
@@ -137,7 +137,7 @@ def test_read_only_refuses_what_was_not_sent() -> None:
     proposals, _ = queue()
     [sent] = submitted(proposals, "sent")
     proposals.take(1000)
-    fresh = proposals.submit(b"fresh", b"fresh")
+    fresh = proposals.submit(b"fresh", b"fresh", Future())
     proposals.fail_unsent(lambda: ReadOnly("no quorum"))
     assert isinstance(fresh.exception(0), ReadOnly)
     assert not sent.done()
@@ -148,9 +148,9 @@ def test_a_full_queue_refuses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "PROPOSAL_QUEUE", 3)
     proposals, _ = queue()
     for name in "abc":
-        proposals.submit(name.encode(), name.encode())
+        proposals.submit(name.encode(), name.encode(), Future())
     with pytest.raises(Overloaded, match="3 writes are waiting"):
-        proposals.submit(b"d", b"d")
+        proposals.submit(b"d", b"d", Future())
     assert proposals.accept_forwarded([b"1", b"2", b"3", b"4"]) == 3
 
 
@@ -160,9 +160,9 @@ def test_when_the_node_stops_every_write_ends() -> None:
     [sent] = submitted(proposals, "sent")
     proposals.take(1000)
     [waits] = submitted(proposals, "waits")
-    fresh = proposals.submit(b"fresh", b"fresh")
+    fresh = proposals.submit(b"fresh", b"fresh", Future())
     proposals.end(lambda: NodeFault("stopped"))
-    late = proposals.submit(b"late", b"late")
+    late = proposals.submit(b"late", b"late", Future())
     assert isinstance(sent.exception(0), OutcomeUnknown)
     for future in (waits, fresh, late):
         assert isinstance(future.exception(0), NodeFault)
@@ -182,7 +182,7 @@ def test_no_write_hangs_that_comes_while_the_node_stops() -> None:
         ) -> None:
             go.wait()
             for number in range(100):
-                futures.append(proposals.submit(b"x", bytes([number])))
+                futures.append(proposals.submit(b"x", bytes([number]), Future()))
 
         thread = threading.Thread(target=submit)
         thread.start()

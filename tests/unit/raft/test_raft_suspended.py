@@ -23,7 +23,10 @@ def test_a_contested_node_does_not_call_for_a_forced_bootstrap() -> None:
     assert node is not None and node.leading
     node.suspend("node node-2 still serves the generation before the restore")
     put = Envelope(bytes(16), 1, "a", "b", PutJob("web", b"\x80", {}, 0))
-    ended: list[Future[Any]] = [node.proposals.submit(encode(put), bytes(16)), node.reads.submit()]
+    ended: list[Future[Any]] = [
+        node.proposals.submit(encode(put), bytes(16), Future()),
+        node.reads.submit(),
+    ]
     node.turn()
     for future in ended:
         with pytest.raises(ReadOnly, match="node-2 still serves") as caught:
