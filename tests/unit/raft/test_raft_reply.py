@@ -39,7 +39,7 @@ def test_a_failure_is_raised() -> None:
 def test_without_an_outcome_in_time_it_says_so() -> None:
     """And it can still end afterwards."""
     reply = Reply()
-    with pytest.raises(TimeoutError, match="no outcome within 0.001 s"):
+    with pytest.raises(TimeoutError, match=r"no outcome within 0\.001 s"):
         reply.result(0.001)
     assert not reply.done()
     reply.set_result(Applied(7))
