@@ -136,7 +136,8 @@ class Client:
         try:
             return self._ask(method, path, data, headers, name if retry else None)
         except OutcomeUnknown as error:
-            raise OutcomeUnknown(f"{error.message}; request id {name}") from error
+            message = f"{error.message}; request id {name}"
+            raise OutcomeUnknown(message, hint=error.hint) from error
 
     def download(self, path: str, query: Mapping[str, object] | None, sink: Sink) -> Received:
         """Streams an answer into `sink`; Damaged when it is not what the node's digest says."""
@@ -227,11 +228,10 @@ class Client:
                 lost = error
                 if last or not (is_read or request_id) or isinstance(error, TimeoutError):
                     break
-        if is_read:
-            raise Unreachable(
-                f"{self.target} did not answer: {_words(lost)}", hint=self._port_hint(lost)
-            ) from lost
-        raise OutcomeUnknown(f"{self.target} did not answer: {_words(lost)}") from lost
+        kind = Unreachable if is_read else OutcomeUnknown
+        message = f"{self.target} did not answer: {_words(lost)}"
+        hints = [hint for hint in (kind.default_hint, self._port_hint(lost)) if hint]
+        raise kind(message, hint="; ".join(hints) or None) from lost
 
     def _port_hint(self, lost: BaseException) -> str | None:
         """What may be wrong with an address where somebody hangs up without a word of HTTP."""

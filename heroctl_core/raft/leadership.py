@@ -99,6 +99,7 @@ class Leadership:
             reading = node.reads.register(node.core.commit_index, node.replication.seq)
         tell = due or reading or self._tells_commit(now)
         node.replication.send_all(node.connected, heartbeat=tell)
+        node.flush()  # at once: the followers sync while this node does the rest
         if node.reads.awaits_quorum:
             self._confirm_reads()
         node.changes.work(now)

@@ -89,7 +89,7 @@ class RaftNode:
         self.log = log
         self.clock = clock
         self.timing = timing
-        self._flush = flush
+        self.flush = flush
         self.send = send
         self.promises: list[tuple[str, list[object]]] = []
         self.connected: set[str] = set()
@@ -273,7 +273,7 @@ class RaftNode:
             following.run_elections(self)
         self.core.tick()
         self._after_tick()
-        self._flush()
+        self.flush()
         self.proposals.release()
         self._sync_and_release()
         return self._next_turn_s()
@@ -292,7 +292,7 @@ class RaftNode:
             for member_id, frame in self.promises:
                 self.send(member_id, frame)
             self.promises.clear()
-            self._flush()  # at once: a leader waits for them
+            self.flush()  # at once: a leader waits for them
 
     def _next_turn_s(self) -> float:
         now = self.clock.monotonic_s()

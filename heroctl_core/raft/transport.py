@@ -218,7 +218,8 @@ class Transport:
             self._flush(channel)
         if event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and channel.is_open:
             self._receive(channel)
-            self._flush(channel)
+            if channel.has_output or channel.closing:
+                self._flush(channel)
 
     def _begin_tls(self, channel: Channel) -> None:
         if self._trust.credentials is None:

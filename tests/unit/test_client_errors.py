@@ -93,8 +93,10 @@ def test_a_lost_answer_is_asked_for_once_more_with_the_same_id(
 def test_an_answer_that_is_lost_twice_is_unknown(node: Callable[..., ScriptedNode]) -> None:
     """Nobody knows whether it was applied: never reported as failed."""
     there = node(None, None)
-    with pytest.raises(OutcomeUnknown, match="request id"):
+    with pytest.raises(OutcomeUnknown, match="request id") as caught:
         Client(there.address).write("PUT", "/v1/jobs/a", {})
+    assert "repeat it with the same request id" in str(caught.value.hint)
+    assert "is this the Raft port?" in str(caught.value.hint)
 
 
 def test_a_node_that_dies_after_the_first_try_leaves_the_outcome_unknown(
