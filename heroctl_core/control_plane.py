@@ -16,6 +16,7 @@ from .backup.save import Snapshots
 from .catalogue.access import OPERATOR, Actor
 from .catalogue.catalogue import Catalogue
 from .catalogue.keyring import KeyringSource
+from .catalogue.watch import Watch
 from .clock import SystemClock
 from .config.model import Backup, Cluster, Config, Node
 from .crypto.sealed import Keyring
@@ -68,6 +69,7 @@ class ControlPlane:
         self.nodes = catalogue.nodes
         self.metrics = catalogue.metrics
         self.members = catalogue.members
+        self.watches = catalogue.watches
         self.snapshot = Snapshots(
             self._runtime,
             self._keyring.stored,
@@ -119,6 +121,12 @@ class ControlPlane:
         """The future of a command, for pipelines and asyncio; see Jobs.put_command."""
         return self._catalogue.submit(command, actor, request_id)
 
+    def watch(
+        self, prefix: str = "", *, since: str | None = None, actor: Actor = OPERATOR
+    ) -> Watch:
+        """The changes of rows from the cursor `since`, or from now on; see Watches.open."""
+        return self.watches.open(prefix, since=since, actor=actor)
+
     @property
     def spool_dir(self) -> Path:
         """Where files under way may be put; emptied at start."""
@@ -161,6 +169,7 @@ class ControlPlane:
         if self._api is not None:
             self._api.close()
             self._api = None
+        self.watches.close()
         self._runtime.close()
         self._duties.close()
         self._folder.close()

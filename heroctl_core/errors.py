@@ -12,6 +12,7 @@ An error answers the caller's only question, "what may I do now?":
     ├─ ArchiveError         NotAnArchive, UnsupportedVersion, Truncated, Damaged, WrongKey, NoKey
     ├─ StorageError         ObjectMissing, StorageDenied, StorageUnavailable, PartialCopy
     ├─ RecoveryError        refused by a guard; DrillFailed, DrillNoVerdict
+    ├─ WatchEnded           watch anew: Compacted, EpochChanged, SlowConsumer
     ├─ FileFault            the disk refused a read or write; the message names the file
     └─ Unreachable, Busy    no node answers; somebody else holds the lock
 
@@ -237,6 +238,33 @@ class Busy(HeroctlError):
     """Somebody else holds the lock."""
 
     reason, exit_code, http_status = "busy", 13, 423
+
+
+class WatchEnded(HeroctlError):
+    """A watch cannot go on where it was; the state itself is well."""
+
+    reason, exit_code, http_status = "watch_ended", 14, 410
+
+
+class Compacted(WatchEnded):
+    """What changed since the cursor is not known on this node any more."""
+
+    reason = "compacted"
+    default_hint = "open a new watch, then list what it watches: nothing is missed between the two"
+
+
+class EpochChanged(WatchEnded):
+    """The state was restored: revisions of before mean nothing any more."""
+
+    reason = "epoch_changed"
+    default_hint = Compacted.default_hint
+
+
+class SlowConsumer(WatchEnded):
+    """The watcher did not take its changes; it was cut off, so that nobody else waits."""
+
+    reason = "slow_consumer"
+    default_hint = "go on from the cursor of the last change, and take changes faster"
 
 
 class FileFault(HeroctlError):

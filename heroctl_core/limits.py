@@ -18,6 +18,10 @@ METRIC_WINDOW_MS: Final = 7 * 24 * 3600 * 1000
 REQUEST_IDS: Final = 65_536
 REQUEST_AGE_MS: Final = 10 * 60 * 1000
 AUDIT_ROWS: Final = 10_000
+WATCHERS: Final = 10_000
+WATCH_EVENTS: Final = 100_000  # that a watcher can come back for
+WATCH_BYTES: Final = 64 * MIB  # of their rows
+WATCH_QUEUE: Final = 10_000  # events that one watcher has not read yet
 
 APPEND_BATCH_BYTES: Final = MIB
 PROPOSAL_QUEUE: Final = 65_536  # waiting proposals on one node

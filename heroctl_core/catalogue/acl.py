@@ -80,7 +80,7 @@ class _Rights(Resource[V]):
 class Policies(_Rights[Policy]):
     """Puts, gets, lists and deletes policies; one that a token uses stays. Any thread."""
 
-    noun, prefix = "policy", POLICY_PREFIX
+    noun, collection, prefix = "policy", "policies", POLICY_PREFIX
     deletion, value = DeletePolicy, Policy
 
     def put(
@@ -100,7 +100,7 @@ class Policies(_Rights[Policy]):
         checked = [_rule_fields(f"{place} {i}", rule) for i, rule in enumerate(rules, 1)]
         return self._write(PutPolicy(name, checked, expect), actor, request_id)
 
-    def _make(self, name: str, fields: Fields) -> Policy:
+    def of_row(self, name: str, fields: Fields) -> Policy:
         return value_of(Policy, {**fields, "name": name, "rules": rules_of(fields["rules"])})
 
 
@@ -108,7 +108,7 @@ class Tokens(_Rights[Token]):
     """Puts, gets, lists and deletes tokens: a deleted one opens nothing any more on a node that has
     applied that. Any thread."""
 
-    noun, prefix = "token", TOKEN_PREFIX
+    noun, collection, prefix = "token", "tokens", TOKEN_PREFIX
     deletion, value = DeleteToken, Token
 
     def __init__(self, writer: Writer, reader: Reader, entropy: Callable[[int], bytes]) -> None:
@@ -165,7 +165,7 @@ class Tokens(_Rights[Token]):
         def make(key: str, fields: Fields) -> Token | None:
             name = fields["name"]
             fits = name.startswith(prefix) and (after is None or name > after)
-            return self._make(name, fields) if fits and actor.may_see("acl", name) else None
+            return self.of_row(name, fields) if fits and actor.may_see("acl", name) else None
 
         # Rows are in the order of accessors, so all of them are needed to sort by name.
         tokens = self._reader.page("acl", TOKEN_PREFIX, None, None, consistency, make)
@@ -174,7 +174,7 @@ class Tokens(_Rights[Token]):
     def _id(self, name: str) -> str:
         return accessor_of(name)
 
-    def _make(self, name: str, fields: Fields) -> Token:
+    def of_row(self, name: str, fields: Fields) -> Token:
         policies = tuple(fields["policies"])
         return value_of(Token, {**fields, "accessor": accessor_of(name), "policies": policies})
 
@@ -252,7 +252,7 @@ class Acl:
         fields = self._reader.find("acl", POLICY_PREFIX + name, "stale")
         if fields is None:  # deleted this very moment, with the token that used it
             raise CommandRejected("denied", "the token is not valid")
-        return self.policies._make(name, fields)
+        return self.policies.of_row(name, fields)
 
 
 def accessor_of(name: str) -> str:

@@ -19,6 +19,7 @@ from .metrics import Metrics
 from .nodes import Nodes
 from .reads import Reader
 from .secrets import Seals, Secrets
+from .watches import Watches
 from .writes import DEADLINE_S, Writer
 
 
@@ -48,6 +49,10 @@ class Catalogue:
         self.nodes = Nodes(self.writer, self.reader)
         self.metrics = Metrics(self.writer, self.reader)
         self.members = Members(replicator)
+        self.watches = Watches(
+            replicator,
+            (self.jobs, self.secrets, self.acl.policies, self.acl.tokens, self.ingress, self.nodes),
+        )
 
     def submit(
         self, command: Command, actor: Actor = OPERATOR, request_id: bytes | None = None

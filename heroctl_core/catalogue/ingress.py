@@ -34,7 +34,7 @@ class IngressRoute:
 class Ingress(Resource[IngressRoute]):
     """Puts, gets, lists and deletes ingress routes. Any thread."""
 
-    noun = right = table = "ingress"
+    noun = right = table = collection = "ingress"
     deletion, value = DeleteIngress, IngressRoute
 
     def put(

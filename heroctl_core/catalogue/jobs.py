@@ -37,6 +37,7 @@ class Jobs(Resource[Job]):
 
     noun = right = "job"
     table, deletion, value = "jobs", DeleteJob, Job
+    collection = "jobs"
 
     @staticmethod
     def put_command(
@@ -67,5 +68,5 @@ class Jobs(Resource[Job]):
         command = self.put_command(name, spec, labels=labels, expect=expect)
         return self._write(command, actor, request_id)
 
-    def _make(self, name: str, fields: Fields) -> Job:
+    def of_row(self, name: str, fields: Fields) -> Job:
         return value_of(Job, {**fields, "name": name, "spec": unpack(fields["spec"])})

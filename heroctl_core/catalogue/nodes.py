@@ -35,6 +35,7 @@ class Nodes(Resource[Node]):
 
     noun = right = "node"
     table, deletion, value = "nodes", DeleteNode, Node
+    collection = "nodes"
 
     def put(
         self,

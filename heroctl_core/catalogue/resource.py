@@ -26,6 +26,7 @@ class Resource(Generic[V]):
     noun: ClassVar[str]  # in messages, as in "job web"
     right: ClassVar[str]  # in rules
     table: ClassVar[str]
+    collection: ClassVar[str]  # the table as users see it, as in jobs/web
     prefix: ClassVar[str] = ""  # of the keys in the table
     deletion: ClassVar[type[Deletion]]
     value: type[V]
@@ -38,7 +39,7 @@ class Resource(Generic[V]):
         self, name: str, *, consistency: Consistency = "linearizable", actor: Actor = OPERATOR
     ) -> V:
         """The one of that name; CommandRejected not_found."""
-        return self._make(name, self._row(name, consistency, actor))
+        return self.of_row(name, self._row(name, consistency, actor))
 
     def list(
         self,
@@ -54,7 +55,7 @@ class Resource(Generic[V]):
 
         def make(key: str, fields: Fields) -> V | None:
             name = key.removeprefix(self.prefix)
-            return self._make(name, fields) if actor.may_see(self.right, name) else None
+            return self.of_row(name, fields) if actor.may_see(self.right, name) else None
 
         start = None if after is None else self.prefix + after
         return self._reader.page(self.table, self.prefix + prefix, start, limit, consistency, make)
@@ -92,5 +93,6 @@ class Resource(Generic[V]):
         """What a key has behind its prefix."""
         return name
 
-    def _make(self, name: str, fields: Fields) -> V:
+    def of_row(self, name: str, fields: Fields) -> V:
+        """The value of a decoded row."""
         return value_of(self.value, {**fields, "name": name})

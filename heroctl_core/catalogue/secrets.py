@@ -58,6 +58,7 @@ class Secrets(Resource[Secret]):
 
     noun = right = "secret"
     table, deletion, value = "secrets", DeleteSecret, Secret
+    collection = "secrets"
 
     def __init__(self, writer: Writer, reader: Reader, seals: Callable[[], Seals]) -> None:
         super().__init__(writer, reader)
@@ -105,4 +106,4 @@ class Secrets(Resource[Secret]):
     ) -> Secret:
         """The secret with its value; CommandRejected not_found."""
         fields = self._row(name, consistency, actor)
-        return replace(self._make(name, fields), value=self._seals().open(name, fields["sealed"]))
+        return replace(self.of_row(name, fields), value=self._seals().open(name, fields["sealed"]))

@@ -130,6 +130,11 @@ class Replicator(Protocol):
         OutcomeUnknown or NodeFault."""
         ...
 
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """From now on calls `listener` on the engine's thread after it has applied something, and
+        when the machine's content is another one. It must be quick; there is one."""
+        ...
+
     def status(self) -> RaftStatus:
         """The newest published look; does not wait for the engine."""
         ...

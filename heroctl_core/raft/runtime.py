@@ -75,6 +75,8 @@ class Runtime:
         self._frozen = False  # a forced bootstrap is under way
         self._fault: HeroctlError | None = None
         self._check: Callable[[], object] = lambda: None
+        self._listener: Callable[[], None] = lambda: None
+        self._told: tuple[object, int] = (None, 0)  # history and revision
         self._observed = Observed.at(clock)
         self._thread = threading.Thread(target=self._run, name="heroctl-raft", daemon=True)
         try:
@@ -135,6 +137,10 @@ class Runtime:
     def _taking_calls(self) -> RaftNode | None:
         self._calls.refuse_fork()
         return None if self._fault is not None or self._closing else self._node
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """See Replicator.on_change."""
+        self._listener = listener
 
     def call(self, function: Callable[[], T]) -> Future[T]:
         """See Replicator.call."""
@@ -291,6 +297,10 @@ class Runtime:
             self._wait_s = self._node.turn()
         else:
             self._wait_s = _LOOK_S
+        machine = self.machine
+        if self._told != (shown := (machine.history, machine.revision)):
+            self._told = shown
+            self._listener()
         now = self._clock.monotonic_s()
         leading = self._node is not None and self._node.leading
         if now >= self._look_s or leading != (self._observed.value.role == "leader"):

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ..errors import StateDefect
 from . import acl, ingress, jobs, metrics, nodes, secrets
 from .commands import UnknownKind, open_envelope
+from .events import History
 from .extensions import is_extension
 from .outcome import Applied, Outcome, Rejected, Stamp
 from .requests import Requests
@@ -104,6 +105,7 @@ class StateMachine:
     def __init__(self) -> None:
         self._rows = Rows()
         self._requests = Requests()
+        self.history = History()  # another one after each load
 
     @property
     def revision(self) -> int:
@@ -145,6 +147,9 @@ class StateMachine:
             outcome = Rejected(refusal.reason, refusal.message, rows.revision)
         else:
             rows.revision += 1
+            if rows.events:
+                self.history.extend(rows.events)
+                rows.events.clear()
             outcome = Applied(rows.revision)
         requests.record(request_id, request_ms, rows.time_ms, outcome)
         return outcome
@@ -184,6 +189,7 @@ class StateMachine:
         """
         self._rows = _filled(rows, Rows(revision=revision, epoch=epoch, time_ms=time_ms))
         self._requests = Requests()
+        self.history = History(revision)
 
     def load_dump(
         self, rows: Iterable[Row], requests: bytes, *, revision: int, epoch: int, time_ms: int

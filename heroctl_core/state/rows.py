@@ -12,6 +12,7 @@ from typing import Any, Final
 from .. import limits
 from ..codec import pack, unpack
 from ..errors import StateDefect
+from .events import UNWATCHED, Event
 from .names import has_hidden, name_fault
 from .tables import Table
 
@@ -61,6 +62,7 @@ class Rows:
 
     __slots__ = (
         "epoch",
+        "events",
         "job_references",
         "policy_references",
         "revision",
@@ -74,6 +76,7 @@ class Rows:
         self.tables: dict[str, Table] = {kind: Table(kind) for kind in KINDS}
         self.revision = revision
         self.epoch = epoch
+        self.events: list[Event] = []  # of the command at hand
         self.time_ms = time_ms
         self.total = 0
         self.job_references = References()  # ingress rows by job
@@ -125,6 +128,8 @@ class Rows:
             self.check_room(1)
         before = table.count
         table.put(key, row)
+        if kind not in UNWATCHED:
+            self.events.append((self.revision + 1, kind, key, row))
         self.total += table.count - before
 
     def check_room(self, new: int) -> None:
@@ -137,6 +142,8 @@ class Rows:
     def delete(self, kind: str, key: str) -> None:
         """Drops a row that exists."""
         self.tables[kind].delete(key)
+        if kind not in UNWATCHED:
+            self.events.append((self.revision + 1, kind, key, None))
         self.total -= 1
 
     def drop(self, kind: str, noun: str, body: list[Any]) -> None:

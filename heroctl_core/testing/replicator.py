@@ -49,6 +49,7 @@ class InMemoryReplicator:
         self._losing = False
         self._stalled: list[Future[Outcome]] | None = None
         self._fault: HeroctlError | None = None
+        self._listener: Callable[[], None] = lambda: None
 
     def propose(self, command: bytes, request_id: bytes) -> Future[Outcome]:
         """The outcome, already there; or the failure that the switches ask for."""
@@ -78,6 +79,10 @@ class InMemoryReplicator:
                 future.set_result(self._index)
         return future
 
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Calls it in the thread that proposes, and after a `call`, which may load the machine."""
+        self._listener = listener
+
     def call(self, function: Callable[[], T]) -> Future[T]:
         """The result of `function`, run between two entries."""
         future: Future[T] = Future()
@@ -86,6 +91,7 @@ class InMemoryReplicator:
                 future.set_result(function())
             except Exception as error:  # noqa: BLE001 – it belongs to who waits for the future
                 future.set_exception(error)
+            self._listener()
         return future
 
     def status(self) -> RaftStatus:
@@ -175,6 +181,7 @@ class InMemoryReplicator:
             future.set_exception(OutcomeUnknown("the answer got lost"))
         else:
             future.set_result(outcome)
+        self._listener()
 
     def _no_quorum(self, what: str) -> ReadOnly | None:
         if self._mode is Mode.READ_ONLY:

@@ -5,6 +5,7 @@ A factory gives a replicator of one voter that leads, or will lead within DEADLI
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -177,6 +178,23 @@ def test_call_gives_the_exception_to_its_caller(replicator: Replicator) -> None:
     with pytest.raises(LookupError, match="of the caller"):
         replicator.call(fail).result(DEADLINE_S)
     assert isinstance(propose(replicator, put("web")).result(DEADLINE_S), Applied)
+
+
+def test_a_listener_is_told_of_changes(replicator: Replicator) -> None:
+    """After they can be read; also when the machine's content is another one."""
+    told = threading.Event()
+    replicator.on_change(told.set)
+    propose(replicator, put("web"))
+    assert told.wait(DEADLINE_S)
+    deadline_s = time.monotonic() + DEADLINE_S
+    while not replicator.machine.history.after(0, 1):
+        assert time.monotonic() < deadline_s
+        assert told.wait(DEADLINE_S)
+        told.clear()
+    told.clear()
+    machine = replicator.machine
+    replicator.call(lambda: machine.load([], revision=90, epoch=1, time_ms=1)).result(DEADLINE_S)
+    assert told.wait(DEADLINE_S)
 
 
 def test_status_of_one_voter(replicator: Replicator) -> None:
