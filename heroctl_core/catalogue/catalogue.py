@@ -40,7 +40,7 @@ class Catalogue:
         entropy: Callable[[int], bytes] = os.urandom,
         deadline_s: float = DEADLINE_S,
     ) -> None:
-        self.writer = Writer(replicator, clock, entropy, deadline_s)
+        self.writer = Writer(replicator, entropy, deadline_s)
         self.reader = Reader(replicator, deadline_s)
         self.jobs = Jobs(self.writer, self.reader)
         self.secrets = Secrets(self.writer, self.reader, seals)

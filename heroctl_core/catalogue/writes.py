@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from .. import limits
-from ..clock import Clock
 from ..codec import unpack
 from ..errors import CommandRejected, OutcomeUnknown
 from ..raft.port import Replicator
@@ -50,31 +49,28 @@ class Writer:
     def __init__(
         self,
         replicator: Replicator,
-        clock: Clock,
         entropy: Callable[[int], bytes],
         deadline_s: float = DEADLINE_S,
     ) -> None:
         self._replicator = replicator
-        self._clock = clock
         self._entropy = entropy
         self._randoms: list[bytes] = []
         self._deadline_s = deadline_s
 
     def new_request_id(self) -> bytes:
         """An id for one write and all its retries."""
-        return new_request_id(self._now_ms(), self._random())
+        return new_request_id(self._replicator.time_ms(), self._random())
 
     def _random(self) -> bytes:
         """Random bytes for one id. Many are asked for at a time: the call gives other threads the
         interpreter, and writers that come together would wait in line for it twice."""
-        while not self._randoms:
-            drawn = self._entropy(_IDS_DRAWN * REQUEST_ID_BYTES)
-            starts = range(0, len(drawn), REQUEST_ID_BYTES)
-            self._randoms += [drawn[at : at + REQUEST_ID_BYTES] for at in starts]
-        try:
-            return self._randoms.pop()
-        except IndexError:  # another thread took the last one
-            return self._random()
+        while True:
+            try:
+                return self._randoms.pop()
+            except IndexError:
+                drawn = self._entropy(_IDS_DRAWN * REQUEST_ID_BYTES)
+                starts = range(0, len(drawn), REQUEST_ID_BYTES)
+                self._randoms += [drawn[at : at + REQUEST_ID_BYTES] for at in starts]
 
     def submit(
         self, command: Command, actor: Actor, request_id: bytes | None = None
@@ -96,7 +92,7 @@ class Writer:
             raise CommandRejected(
                 "invalid", f"a request id of {len(request_id)} bytes, not {REQUEST_ID_BYTES}"
             )
-        stamp_ms = request_stamp_ms(request_id, self._now_ms())
+        stamp_ms = request_stamp_ms(request_id, self._replicator.time_ms())
         return _bytes_of(Envelope(request_id, stamp_ms, actor.name, actor.source, command))
 
     def write(self, command: Command, actor: Actor, request_id: bytes | None = None) -> Written:
@@ -112,10 +108,6 @@ class Writer:
         if isinstance(outcome, Rejected):
             raise CommandRejected(outcome.reason, outcome.message)
         return Written(outcome.revision)
-
-    def _now_ms(self) -> int:
-        """Not before the state's time: a clock that is behind must not make old requests."""
-        return max(self._clock.time_ms(), self._replicator.machine.time_ms)
 
     def _token_name(self, command: Command) -> str | None:
         if not isinstance(command, DeleteToken):

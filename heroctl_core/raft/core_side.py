@@ -56,6 +56,8 @@ class CoreSide:
                     outcome = machine.apply(command, stamp)
                     if waiting:
                         node.proposals.resolve(request_id_of(command), outcome)
+                term = log.entries[index - first][2]
+                node.state_time.applied(term, machine.time_ms, node.clock.monotonic_s())
             elif data[0] == guard.CHECK:
                 node.divergence.applied(index)
             core.applied_index = index

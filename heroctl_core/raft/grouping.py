@@ -2,12 +2,13 @@
 
 An entry costs the same whatever is in it: a message to each follower and a sync on each disk. So
 writes that come close together share one ("group commit"). What comes while an entry is under way
-waits for its commit, and callers that were just answered get a moment to come back. Both waits end
-after a millisecond, and neither delays a write that comes alone.
+waits for its commit, and callers that were just answered get a moment to come back. Together these
+waits end two milliseconds after a write was first seen, and none delays a write that comes alone.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -26,35 +27,38 @@ class Hold(NamedTuple):
 
 @dataclass(slots=True)
 class Grouping:
-    """The waits of one leader. Seconds are monotonic, counts are of writes; an entry takes at most
-    `most` of them, and so many are never held back."""
+    """The waits of one leadership. Seconds are monotonic, counts are of writes; an entry takes at
+    most `most` of them, and so many are never held back."""
 
     most: int
     _expected: int = 0  # so many are there when all who were answered have come back
     _return_until_s: float = 0.0
     _rest_until_s: float = 0.0
-    _held_s: float | None = None  # since when writes wait for the entry under way
+    _since_s: float | None = None  # when the oldest write that waits was first seen
 
-    def answered(self, now_s: float, answered: int, unsent: int) -> None:
+    def answered(self, now_s: float, callers: int, unsent: int) -> None:
         """So many callers in this process are told their outcome, while `unsent` writes wait."""
         if now_s >= self._rest_until_s:
-            self._expected = min(unsent + answered, ENOUGH)
+            self._expected = min(unsent + callers, ENOUGH)
             self._return_until_s = now_s + RETURN_S
 
     def hold(self, now_s: float, unsent: int, *, under_way: bool) -> Hold | None:
-        """What `unsent` writes wait for, or None: they shall leave now. `under_way`: an entry was
-        sent and is not committed."""
+        """Looks what `unsent` writes wait for; None: they shall leave now. `under_way`: an entry
+        was sent and is not committed. None at all are held too while callers may come back."""
+        if unsent and self._since_s is None:
+            self._since_s = now_s
+        since_s = math.inf if self._since_s is None else self._since_s
         if unsent < self._expected:
-            if now_s < self._return_until_s:
-                return Hold(self._return_until_s, self._expected)
-            self._expected, self._rest_until_s = 0, now_s + REST_S
-        if under_way and 0 < unsent < self.most:
-            if self._held_s is None:
-                self._held_s = now_s
-            if now_s < self._held_s + UNDER_WAY_S:
-                return Hold(self._held_s + UNDER_WAY_S, self.most)
+            until_s = min(self._return_until_s, since_s + UNDER_WAY_S + RETURN_S)
+            if now_s < until_s:
+                return Hold(until_s, self._expected)
+            self._expected = 0
+            if now_s >= self._return_until_s:
+                self._rest_until_s = now_s + REST_S
+        if under_way and 0 < unsent < self.most and now_s < since_s + UNDER_WAY_S:
+            return Hold(since_s + UNDER_WAY_S, self.most)
         return None
 
     def left(self) -> None:
-        """An entry was composed of the writes that waited."""
-        self._expected, self._held_s = 0, None
+        """The writes that waited are in an entry."""
+        self._expected, self._since_s = 0, None

@@ -38,6 +38,7 @@ class Leadership:
         """The node just became leader."""
         self._led_term = self._node.core.term
         self._time = EntryTime()
+        self._grouping = Grouping(ENTRY_COMMANDS)
         self._node.divergence.begin()
 
     def forget_told(self) -> None:
@@ -62,15 +63,15 @@ class Leadership:
     def compose(self) -> None:
         """One entry from all proposals that wait (engine.md, step 4), unless more come soon."""
         node, now = self._node, self._node.clock.monotonic_s()
-        if answered := node.proposals.answered:
-            self._grouping.answered(now, answered, node.proposals.unsent)
+        if callers := node.proposals.untold:
+            self._grouping.answered(now, callers, node.proposals.unsent)
         if not self.has_room() or self._hold(now) is not None:
             return
         commands = node.proposals.take(limits.ENTRY_BYTES - ENTRY_OVERHEAD)
+        self._grouping.left()
         if commands:
             time_ms = self._time.next_ms(node.clock.time_ms(), now, node.machine.time_ms)
             index = node.core.append(b"\x00" + codec.pack([time_ms, commands]))
-            self._grouping.left()
             if node.proposals.took_forwarded:
                 self._forwarded_index = index
 
@@ -82,8 +83,8 @@ class Leadership:
         return self._grouping.hold(now, node.proposals.unsent, under_way=under_way)
 
     def next_entry_s(self, now: float) -> float:
-        """Seconds until the next entry may have to be composed; infinity while nothing waits. What
-        is submitted until then wakes the engine when it is enough."""
+        """Seconds until the next entry may have to be composed; infinity while nobody is awaited.
+        Arranges that what is submitted until then wakes the engine when it is enough."""
         proposals = self._node.proposals
         if not self.has_room():
             return math.inf

@@ -48,7 +48,7 @@ class Log(LogState):
         self._segments: list[Segment] = scan.segments
         self._frame_number, self._frame_crc = scan.frame_number, scan.frame_crc
         self._fd = fd
-        self._end = self._zeroed = scan.end  # zeros were written up to `_zeroed`
+        self._end = self._zeroed = scan.end  # zeros were tried up to `_zeroed`
         self._room = os.fstat(fd).st_size
         self._junk_end = scan.end  # how far a write that found no space may have come
         self._pending: list[bytes] = []
@@ -86,9 +86,9 @@ class Log(LogState):
     def open(
         cls, folder: str | Path, *, segment_bytes: int = SEGMENT_BYTES, disk: Disk | None = None
     ) -> Self:
-        """The log in `folder`. A torn last write is cut off, files that an interrupted step left
-        are removed; anything else that does not fit raises Damaged, UnsupportedVersion or
-        NotAnArchive and changes nothing."""
+        """The log in `folder`, durable. A torn last write is cut off, files that an interrupted
+        step left are removed; anything else that does not fit raises Damaged, UnsupportedVersion
+        or NotAnArchive and changes nothing."""
         folder, disk = Path(folder), disk or Disk()
         scan = scan_log(folder)
         try:
@@ -220,21 +220,29 @@ class Log(LogState):
                 self._next_segment(len(data))
                 data, crc = self._encode(parts)
             self._junk_end = max(self._junk_end, self._end + len(data))
-            self._disk.write(self._fd, data + self._zeros_behind(len(data)), self._end)
+            self._disk.write(self._fd, data, self._end)
+            self._write_zeros(self._end + len(data))
         except OSError as error:
             self._write_failed(error)
         self._sync_data()
         self._end += len(data)
         self._frame_number, self._frame_crc = self._frame_number + 1, crc
 
-    def _zeros_behind(self, frame_bytes: int) -> bytes:
-        """Zeros to write behind a frame now and then. Blocks that are only reserved cost the file
-        system a journal commit when they are first written; the next frames need none."""
-        end = self._end + frame_bytes
+    def _write_zeros(self, end: int) -> None:
+        """Writes zeros behind a frame now and then. Blocks that are only reserved cost the file
+        system a journal commit when they are first written; the next frames need none.
+
+        A write of its own, which may fail for want of space: as one with the frame it could fail
+        behind a whole frame, that would count although the caller was told otherwise.
+        """
         if end <= self._zeroed:
-            return b""
+            return
         self._zeroed = min(end + ZEROS_AHEAD, self._room)
-        return bytes(self._zeroed - end)
+        try:
+            self._disk.write(self._fd, bytes(self._zeroed - end), end)
+        except OSError as error:
+            if error.errno not in _NO_SPACE:
+                raise
 
     def _sync_data(self) -> None:
         try:
@@ -303,6 +311,8 @@ def _repair(disk: Disk, folder: Path, scan: Scan, fd: int) -> None:
     if scan.torn_bytes:
         disk.write(fd, bytes(scan.torn_bytes), scan.end)
         disk.sync_data(fd)
+    else:
+        disk.sync_data(fd)  # who was killed before its sync left a frame that only the system has
     for path in scan.leftovers:
         disk.unlink(path)
     disk.sync_folder(folder)

@@ -31,6 +31,7 @@ from .core_side import CoreSide
 from .divergence import Divergence
 from .elections import Elections
 from .engine import LEADER, RaftCore
+from .entry_time import StateTime
 from .freshness import Freshness
 from .install import Dumps, Receiver, Sender
 from .leader_orders import Orders
@@ -38,9 +39,10 @@ from .leadership import Leadership
 from .log import Log
 from .membership import Candidate, Configuration, ConfigurationLog
 from .port import Member
-from .proposals import Proposals, R
+from .proposals import Proposals
 from .reads import Reads
 from .replication import Replication
+from .reply import AnyReply
 
 # The usual hint of a lost quorum, a forced bootstrap, would make things worse.
 SUSPENDED: Final = (
@@ -102,6 +104,7 @@ class RaftNode:
         self.proposals = Proposals(clock, wake)
         self.reads = Reads(clock, wake, number=rng.getrandbits(62))
         self.freshness = Freshness()
+        self.state_time = StateTime()
         self.orders = Orders(self, wake, number=rng.getrandbits(62))
         self.elections = Elections(clock, rng, timing.election_timeout_s)
         applied = log.dump.index if log.dump else log.entries[0][1]
@@ -176,11 +179,20 @@ class RaftNode:
         future.set_running_or_notify_cancel()  # nobody can cancel what may be in a log
         return self.submit(command, request_id, future)
 
-    def submit(self, command: bytes, request_id: bytes, reply: R) -> R:
+    def submit(self, command: bytes, request_id: bytes, reply: AnyReply) -> AnyReply:
         """Any thread. As `propose`; the outcome goes to `reply`."""
         if (refusal := self.refuses(command)) is not None:
             raise refusal
         return self.proposals.submit(command, request_id, reply)
+
+    def time_ms(self) -> int:
+        """Any thread. See Replicator.time_ms."""
+        now = self.clock.monotonic_s()
+        if now - self.freshness.shown_s < self.timing.election_timeout_s:
+            known_ms = self.state_time.now_ms(self.core.term, now)
+            if known_ms is not None:
+                return known_ms
+        return max(self.clock.time_ms(), self.machine.time_ms)
 
     def refuses(self, command: bytes) -> NotApplied | None:
         """Why a command must not enter the log: a voter does not know it."""
@@ -274,7 +286,7 @@ class RaftNode:
         self.core.tick()
         self._after_tick()
         self.flush()
-        self.proposals.release()
+        self.proposals.tell()
         self._sync_and_release()
         return self._next_turn_s()
 

@@ -112,6 +112,11 @@ class Replicator(Protocol):
         TimeoutError after `timeout_s` seconds."""
         ...
 
+    def time_ms(self) -> int:
+        """The state's time now, in milliseconds since 1970: as this node saw it move last, whatever
+        its own clock says; by that clock while it knows no better."""
+        ...
+
     def read_barrier(self) -> Future[int]:
         """A future that is done when this node's machine shows every write that was acknowledged
         before the call (ReadIndex, Raft thesis 6.4); the result is the applied log index.

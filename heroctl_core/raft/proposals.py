@@ -11,15 +11,13 @@ import math
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import InvalidStateError
-from typing import Final, TypeVar
+from typing import Final
 
 from .. import limits
 from ..clock import Clock
 from ..errors import HeroctlError, NoLeader, OutcomeUnknown, Overloaded
 from ..state.outcome import Outcome
-from .reply import Answerable
-
-R = TypeVar("R", bound=Answerable)
+from .reply import Answerable, AnyReply
 
 DEADLINE_S: Final = 5.0
 ENTRY_OVERHEAD: Final = 64  # bytes of an entry around its commands
@@ -27,9 +25,10 @@ ENTRY_COMMANDS: Final = 512  # one entry is applied in one go: bound it in time,
 
 
 class Waiting:
-    """One write that waits; `sent` once it may be in some log, `queued` while it is to be sent."""
+    """One write that waits; `sent` once it may be in some log, `queued` while it is to be sent,
+    `ended` when its outcome is known, though its caller may not be told yet."""
 
-    __slots__ = ("command", "deadline_s", "queued", "reply", "request_id", "sent")
+    __slots__ = ("command", "deadline_s", "ended", "queued", "reply", "request_id", "sent")
 
     def __init__(
         self, command: bytes, request_id: bytes, deadline_s: float, reply: Answerable
@@ -39,6 +38,7 @@ class Waiting:
         self.deadline_s = deadline_s
         self.reply = reply
         self.sent = False
+        self.ended = False
         self.queued = True
 
 
@@ -51,14 +51,14 @@ class Proposals:
         self._inbox: deque[Waiting] = deque()
         self._queue: deque[Waiting] = deque()
         self._forward_s = -math.inf  # not before this time
-        self._forwarded_here: deque[bytes] = deque()  # from followers, without a future
+        self._forwarded_here: deque[bytes] = deque()  # from followers, whose callers are not here
         self.took_forwarded = False  # the last `take` had a follower's command in it
         self._wake_at = 1  # so many in the inbox are worth a turn
-        self._answered: list[tuple[Answerable, Outcome]] = []  # applied, not told yet
+        self._untold: list[tuple[Answerable, Outcome]] = []  # applied, not told yet
         self._by_id: dict[bytes, list[Waiting]] = {}
         self._ended: Callable[[], HeroctlError] | None = None
 
-    def submit(self, command: bytes, request_id: bytes, reply: R) -> R:
+    def submit(self, command: bytes, request_id: bytes, reply: AnyReply) -> AnyReply:
         """One write, whose outcome goes to `reply`; Overloaded when too many wait already."""
         if len(self._inbox) >= limits.PROPOSAL_QUEUE:
             raise Overloaded(f"{limits.PROPOSAL_QUEUE} writes are waiting already")
@@ -113,7 +113,7 @@ class Proposals:
                     return taken
                 if isinstance(head, Waiting):
                     head.queued = False
-                    if head.reply.done():  # its deadline passed, or it was applied after all
+                    if head.ended:  # its deadline passed, or it was applied after all
                         queue.popleft()
                         continue
                     head.sent = True
@@ -126,24 +126,25 @@ class Proposals:
         return self.take(max_bytes) if self._clock.monotonic_s() >= self._forward_s else []
 
     def resolve(self, request_id: bytes, outcome: Outcome) -> None:
-        """The command was applied here; `release` tells who waits for it."""
+        """The command was applied here; `tell` tells who waits for it."""
         for waiting in self._by_id.pop(request_id, ()):
-            self._answered.append((waiting.reply, outcome))
+            waiting.ended = True
+            self._untold.append((waiting.reply, outcome))
 
     @property
-    def answered(self) -> int:
-        """How many outcomes the next `release` tells."""
-        return len(self._answered)
+    def untold(self) -> int:
+        """How many outcomes the next `tell` tells."""
+        return len(self._untold)
 
-    def release(self) -> None:
+    def tell(self) -> None:
         """Tells the outcomes of what was applied. Callers that wake up want the interpreter, so
         this comes when the engine is about to wait, not before it has sent the next entry."""
-        for reply, outcome in self._answered:
+        for reply, outcome in self._untold:
             try:
                 reply.set_result(outcome)
             except InvalidStateError:
-                pass  # it has ended already; asking first would take its lock twice
-        self._answered.clear()
+                pass  # the node stopped meanwhile
+        self._untold.clear()
 
     def resend(self, *, after_s: float = 0.0) -> None:
         """What was sent and not applied goes to the next leader too, in the order of its arrival:
@@ -170,6 +171,8 @@ class Proposals:
         while self._queue:
             waiting = self._queue.popleft()
             waiting.queued = False
+            if waiting.ended:
+                continue
             self._end(waiting, OutcomeUnknown(error().message) if waiting.sent else error())
 
     def expire(self) -> None:
@@ -195,13 +198,14 @@ class Proposals:
     def end(self, error: Callable[[], HeroctlError]) -> None:
         """Ends every write, and every later one at once: the node stopped."""
         self._ended = error
-        self.release()
+        self.tell()
         self.fail_sent("the node stopped")
         self.fail_unsent(error)
 
 
 def _fail(waiting: Waiting, error: HeroctlError) -> None:
     """Ends a write that has not ended; two threads may do so at once when the node stops."""
+    waiting.ended = True
     try:
         waiting.reply.set_exception(error)
     except InvalidStateError:

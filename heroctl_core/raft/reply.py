@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import InvalidStateError
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from ..state.outcome import Outcome
 
@@ -24,8 +24,11 @@ class Answerable(Protocol):
     def set_exception(self, exception: BaseException | None, /) -> None: ...
 
 
+AnyReply = TypeVar("AnyReply", bound=Answerable)
+
+
 class Reply:
-    """`result` is for one thread, the rest for any."""
+    """`result` is for one thread and one call, the rest for any."""
 
     __slots__ = ("_end", "_gate")
 
@@ -43,7 +46,7 @@ class Reply:
         self._finish(result)
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """It was not, or nobody knows."""
+        """It was not, or nobody knows; never None, which only a Future's signature allows."""
         assert exception is not None
         self._finish(exception)
 

@@ -124,6 +124,11 @@ class Runtime:
             raise self._not_serving()
         return node.submit(command, request_id, Reply()).result(timeout_s)
 
+    def time_ms(self) -> int:
+        """See Replicator.time_ms."""
+        node = self._node
+        return node.time_ms() if node is not None else self._clock.time_ms()
+
     def read_barrier(self) -> Future[int]:
         """See Replicator.read_barrier."""
         node = self._taking_calls()

@@ -218,7 +218,7 @@ class Transport:
             self._flush(channel)
         if event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and channel.is_open:
             self._receive(channel)
-            if channel.has_output or channel.closing:
+            if channel.has_output or channel.closing:  # from a peer nothing is answered here
                 self._flush(channel)
 
     def _begin_tls(self, channel: Channel) -> None:

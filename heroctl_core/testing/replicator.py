@@ -68,6 +68,10 @@ class InMemoryReplicator:
         """The outcome, at once unless the replicator stalls."""
         return self.propose(command, request_id).result(timeout_s)
 
+    def time_ms(self) -> int:
+        """The clock's, or the state's when that is ahead."""
+        return max(self._clock.time_ms(), self.machine.time_ms)
+
     def read_barrier(self) -> Future[int]:
         """The index of the last entry: everything is applied at once."""
         future: Future[int] = Future()

@@ -38,7 +38,7 @@ def test_a_seed_that_once_failed_does_not_fail_again(seed: int) -> None:
 def test_the_faults_really_happen() -> None:
     """Seeds in which nothing happened would prove nothing."""
     stats: Counter[str] = Counter()
-    for run in run_seeds(range(15)):
+    for run in run_seeds(range(25)):
         stats.update(run.stats)
     least = {
         "crashes": 100,

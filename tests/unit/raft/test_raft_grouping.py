@@ -60,9 +60,36 @@ def test_callers_that_do_not_come_back_are_left_alone_for_a_while() -> None:
     grouping.left()
     grouping.answered(late + REST_S * 0.9, 10, 6)
     assert grouping.hold(late + REST_S * 0.9, 6, under_way=False) is None
+    grouping.left()
     again = late + REST_S
     grouping.answered(again, 10, 6)
     assert grouping.hold(again, 6, under_way=False) == Hold(again + RETURN_S, 16)
+
+
+def test_no_write_waits_longer_than_both_waits_together() -> None:
+    """Commits come one behind the other, and whoever they answer does not come back."""
+    grouping = Grouping(MOST)
+    end_s = 5.0 + UNDER_WAY_S + RETURN_S
+    for step in range(200):
+        now = 5.0 + step * RETURN_S / 10
+        grouping.answered(now, 5, 1)
+        hold = grouping.hold(now, 1, under_way=True)
+        assert (hold is None) == (now >= end_s), now
+        if hold is None:
+            break
+        assert hold.until_s <= end_s
+    assert hold is None
+
+
+def test_a_leader_that_leads_again_begins_anew() -> None:
+    """What waited in an earlier term is no reason to wait, or not to, in this one."""
+    bench = RaftBench()
+    leader = bench.cluster()
+    before = leader.leadership._grouping
+    bench.elect("b")
+    bench.elect("a")
+    assert leader.leading
+    assert leader.leadership._grouping is not before
 
 
 def test_writes_under_way_together_share_entries() -> None:

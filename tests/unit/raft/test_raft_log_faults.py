@@ -167,6 +167,61 @@ def test_shorter_frame_over_a_half_written_one(tmp_path: Path) -> None:
     assert reopened(tmp_path).entries == log.entries
 
 
+def test_without_space_for_the_zeros_the_frame_counts(tmp_path: Path) -> None:
+    """They only make later writes cheap: what is said of the frame stays true."""
+    log, disk = make(tmp_path)
+    write = disk.write
+
+    def write_no_zeros(fd: int, data: bytes, offset: int) -> None:
+        if not any(data):
+            write(fd, data[:100], offset)
+            raise NO_SPACE
+        write(fd, data, offset)
+
+    disk.write = write_no_zeros  # type: ignore[method-assign]
+    fill(log, 3)
+    log.sync()
+    log.set_term(7, "me")
+    assert (log.synced_index, log.term) == (4, 7)
+    again = reopened(tmp_path)
+    assert (again.entries, again.term, again.vote) == (log.entries, 7, "me")
+
+
+def test_a_disk_that_fails_at_the_zeros_stops_the_log(tmp_path: Path) -> None:
+    """Only a full disk is no reason."""
+    log, disk = make(tmp_path)
+    write = disk.write
+
+    def write_no_zeros(fd: int, data: bytes, offset: int) -> None:
+        if not any(data):
+            raise BROKEN
+        write(fd, data, offset)
+
+    disk.write = write_no_zeros  # type: ignore[method-assign]
+    fill(log, 3)
+    with pytest.raises(LogFault):
+        log.sync()
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_what_a_start_finds_survives_a_power_cut(tmp_path: Path, seed: int) -> None:
+    """A process that was killed before its sync left a frame that only the system has. The next
+    one counts it, acknowledges it, and then the power goes."""
+    log, disk = make(tmp_path)
+    disk.sync_folder(tmp_path)  # CURRENT names it: it is there for good
+    fill(log, 3)
+    killed = disk.stop_at = len(disk.operations) + 2  # the frame and the zeros, not their sync
+    with pytest.raises(PowerCut):
+        log.sync()
+    assert disk.operations[killed - 2 :] == ["write", "write"]
+    disk.stop_at = None
+    again = Log.open(tmp_path / "log", segment_bytes=SEGMENT, disk=disk)
+    assert again.last_index == 4
+    again.close()
+    disk.power_cut(random.Random(seed))
+    assert reopened(tmp_path).last_index == 4
+
+
 @pytest.mark.parametrize(
     ("error", "kind"), [(NO_SPACE, LogFull), (BROKEN, LogFault)], ids=["full", "broken"]
 )

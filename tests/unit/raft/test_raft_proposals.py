@@ -10,6 +10,7 @@ import pytest
 from heroctl_core import limits
 from heroctl_core.errors import NodeFault, NoLeader, OutcomeUnknown, Overloaded, ReadOnly
 from heroctl_core.raft.grouping import UNDER_WAY_S
+from heroctl_core.raft.guard import REGULAR
 from heroctl_core.raft.leadership import UNCOMMITTED_ENTRIES
 from heroctl_core.raft.proposals import DEADLINE_S, ENTRY_COMMANDS, Proposals
 from heroctl_core.state.outcome import Applied, Outcome
@@ -64,25 +65,57 @@ def test_an_entry_has_a_bounded_number_of_commands() -> None:
 
 
 def test_a_write_ends_when_its_command_is_applied() -> None:
-    """Found by its id; all that wait for the same id end, and nobody before `release`."""
+    """Found by its id; all that wait for the same id end, and nobody before `tell`."""
     proposals, _ = queue()
     one, two, again = submitted(proposals, "one", "two", "one")
     proposals.resolve(b"one", Applied(7))
     assert not one.done()
-    assert proposals.answered == 2
-    proposals.release()
-    assert proposals.answered == 0
+    assert proposals.untold == 2
+    proposals.tell()
+    assert proposals.untold == 0
     assert one.result(0) == again.result(0) == Applied(7)
     assert not two.done()
 
 
 def test_what_was_applied_is_told_when_the_node_stops() -> None:
-    """Between `resolve` and `release`: the outcome is known, so nobody hears that it is not."""
+    """Between `resolve` and `tell`: the outcome is known, so nobody hears that it is not."""
     proposals, _ = queue()
     [one] = submitted(proposals, "one")
     proposals.resolve(b"one", Applied(7))
     proposals.end(lambda: NodeFault("stopped"))
     assert one.result(0) == Applied(7)
+
+
+def test_what_was_applied_and_not_told_is_neither_sent_again_nor_failed() -> None:
+    """Its caller gets the outcome, whatever becomes of the others meanwhile."""
+    proposals, _ = queue()
+    one, two = submitted(proposals, "one", "two")
+    proposals.take(1000)
+    proposals.resend()
+    proposals.resolve(b"one", Applied(7))
+    assert proposals.take(1000) == [b"two"]
+    proposals.resend()
+    proposals.resolve(b"two", Applied(8))
+    proposals.fail_unsent(lambda: ReadOnly("no quorum"))
+    proposals.tell()
+    assert (one.result(0), two.result(0)) == (Applied(7), Applied(8))
+
+
+def test_a_new_leader_does_not_append_again_what_it_just_applied() -> None:
+    """It forwarded forty writes, took over with them in its log, and applies them all at once."""
+    bench = RaftBench()
+    bench.cluster()
+    futures = [bench.write("b", number) for number in range(1, 41)]
+    bench.turn("b")
+    bench.deliver(cut="c")
+    bench.sent.clear()
+    last = bench.nodes["b"].log.entries[-1][1]
+    bench.stop("a")
+    bench.elect("b")
+    assert all(isinstance(future.result(0), Applied) for future in futures)
+    entries = bench.nodes["b"].log.entries
+    later = [data for data, index, _ in entries if index > last and data[0] == REGULAR]
+    assert later == []
 
 
 def test_submissions_wake_the_engine_when_they_are_enough() -> None:
