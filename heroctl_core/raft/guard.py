@@ -24,6 +24,7 @@ MEMBERSHIP: Final = 2
 CHECK: Final = 4  # compares states (raft/divergence.py); 3 is pysyncobj's code version
 
 
+# Named tuples: they are built in every turn, and a frozen dataclass costs four times as much.
 class AppendEntries(NamedTuple):
     """A leader's message (Raft paper, Figure 2). Without `prev_index` it only carries the term,
     who leads, and a commit index."""

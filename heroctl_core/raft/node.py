@@ -2,12 +2,12 @@
 
 The order of a turn is the heart of the safety argument (docs/engine.md, "One turn"):
 
-    1 receive frames → guard → core        4 leader: compose one entry, append, send it at once
+    1 receive frames → guard → core        4 leader: compose one entry, send it, tell callers
     2 log.sync() if dirty                  5 log.sync(): one fdatasync for all of the turn
-    3 tick: commit, apply, resolve         6 release what promises: acknowledgements and votes
+    3 tick: commit, apply                  6 release what promises: acknowledgements and votes
 
 Free messages (AppendEntries, questions) leave at once; promises only after the sync that covers
-them. An exception anywhere releases nothing: the caller stops the node.
+them. An exception anywhere releases no promise: the caller stops the node.
 """
 
 from __future__ import annotations

@@ -36,6 +36,7 @@ class DumpRef:
     name: str
 
 
+# A named tuple: one is built for every sync.
 class Base(NamedTuple):
     """What a log is at one moment, without its entries: each segment begins with one, so that the
     segments before it may go."""

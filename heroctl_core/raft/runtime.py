@@ -13,7 +13,7 @@ import random
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 from ..clock import Clock
 from ..errors import (
@@ -30,9 +30,7 @@ from . import forks, generation
 from .calls import Calls, failed
 from .credentials import Trust
 from .folder import DataFolder
-from .greeting import Greeting
 from .hand_over import hand_over
-from .handshake import Hello, Judgement, Relation
 from .header import Header
 from .neighbours import RaftSettings
 from .node import RaftNode, Timing
@@ -42,6 +40,7 @@ from .room import Room
 from .standing import Standing
 from .status import Observed, observe
 from .transport import Transport
+from .visitors import Visitors
 
 __all__ = ["RaftSettings", "Runtime"]
 
@@ -61,7 +60,7 @@ class Runtime:
         self._folder = folder
         self._settings = settings
         self._clock = clock
-        self._transport = Transport(settings.listen, self, clock, trust)
+        self._transport = Transport(settings.listen, Visitors(self, clock), clock, trust)
         self._address = settings.advertise or self._transport.address
         self._standing = Standing(self, folder, settings, self._address)
         self._rng = random.Random(os.urandom(16))
@@ -217,6 +216,10 @@ class Runtime:
             self._node.close()
             self._node = None
 
+    def look_soon(self) -> None:
+        """The situation has changed: it is looked at in this turn."""
+        self._look_s = 0.0
+
     def drop(self, member_id: str) -> None:
         """Ends the connections with one member."""
         self._transport.drop(member_id)
@@ -347,41 +350,6 @@ class Runtime:
             f"node {self._settings.node_name} has not joined a cluster yet",
             hint="check raft.peers and cluster.bootstrap_expect; heroctl status shows who answers",
         )
-
-    # -- transport.Listener
-
-    def my_hello(self) -> Hello:
-        return self._standing.hello()
-
-    def met(self, address: str | None, theirs: Hello, judgement: Judgement) -> Judgement:
-        judgement = self._standing.met(address, theirs, judgement, self._clock.monotonic_s())
-        if judgement.relation not in (Relation.PEER, Relation.ASIDE, Relation.REFUSED):
-            self._look_s = 0.0
-        return judgement
-
-    def unreachable(self, address: str, *, refused: bool) -> None:
-        self._standing.neighbours.unreachable(address, refused=refused)
-
-    def opened(self, member_id: str) -> None:
-        if self._node is not None:
-            self._node.set_connected(member_id, connected=True)
-
-    def closed(self, member_id: str) -> None:
-        if self._node is not None:
-            self._node.set_connected(member_id, connected=False)
-
-    def peer_gone(self, member_id: str) -> None:
-        if self._node is not None:
-            self._node.peer_closed(member_id)
-
-    def received(self, member_id: str, frame: list[Any]) -> str | None:
-        return self._node.receive(member_id, frame) if self._node is not None else None
-
-    def refused(self, what: str, reason: str) -> None:
-        self._standing.neighbours.refused(what, reason, self._clock.monotonic_s())
-
-    def met_other_key(self, theirs: Greeting) -> None:
-        self._standing.met_other_key(theirs)
 
     # -- for status.observe
 
