@@ -1,5 +1,5 @@
-"""What the transport tells of other nodes (listener.Listener), handed to whom it concerns: frames of
-members to the node, everything else to the standing. On the engine's thread.
+"""What the transport tells of other nodes (listener.Listener), handed to whom it concerns: frames
+of members to the node, everything else to the standing. On the engine's thread.
 """
 
 from __future__ import annotations
