@@ -65,6 +65,11 @@ def collection(kind: str) -> str:
     return path_of(*_COLLECTIONS[kind])
 
 
+def watched(kind: str) -> str:
+    """The name under which all resources of a kind are watched."""
+    return _COLLECTIONS[kind][-1]
+
+
 def place(kind: str, name: str) -> str:
     """The API path of one resource."""
     return path_of(*_COLLECTIONS[kind], name)

@@ -84,6 +84,19 @@ def emit(value: Any, *, text: Callable[[], None] | None = None) -> None:
         text()
 
 
+def emit_one(value: Any, *, text: Callable[[Any], str]) -> None:
+    """Prints one of many results as it comes: a line, one line of JSON, or a YAML document."""
+    form = _settings().form
+    if form == "json":
+        line(json.dumps(value, ensure_ascii=False))
+    elif form == "yaml":
+        from heroctl_core.config.documents import dump
+
+        click.echo("---\n" + dump(value), nl=False)
+    else:
+        line(text(value))
+
+
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a plain table: fits a terminal, and in a pipe no cell is ever cut."""
     from rich.console import Console

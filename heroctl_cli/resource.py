@@ -1,4 +1,4 @@
-"""The commands that every kind of resource has: list, get, put, delete."""
+"""The commands that every kind of resource has: list, get, put, delete, watch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from heroctl_core.client import Client
-from heroctl_core.errors import HeroctlError, UsageError
+from heroctl_core.errors import (
+    Compacted,
+    EpochChanged,
+    HeroctlError,
+    NodeFault,
+    Unreachable,
+    UsageError,
+    WatchEnded,
+)
 from heroctl_core.words import counted
 
 from . import connection, documents, output
@@ -18,8 +26,8 @@ Column = tuple[str, Callable[[dict[str, Any]], object]]
 
 
 def group(kind: str, summary: str, columns: Sequence[Column]) -> click.Group:
-    """A group with list, get, put and delete for the resources of `kind`."""
-    commands = [_list(kind, columns), _get(kind), _put(kind), _delete(kind)]
+    """A group with list, get, put, delete and watch for the resources of `kind`."""
+    commands = [_list(kind, columns), _get(kind), _put(kind), _delete(kind), _watch(kind)]
     return click.Group(name=kind, help=summary, commands=commands)
 
 
@@ -145,3 +153,29 @@ def _delete(kind: str) -> click.Command:
         output.emit(result, text=lambda: output.line(f"{kind} {name}: deleted"))
 
     return run
+
+
+def _watch(kind: str) -> click.Command:
+    @click.command("watch", help=f"Show changes of {documents.PLURALS[kind]} as they come.")
+    @click.argument("prefix", default="")
+    @click.option("--since", metavar="CURSOR", help="Go on from there; without it, from now.")
+    @connection.online
+    def run(addr: str | None, prefix: str, since: str | None) -> None:
+        query = {"prefix": f"{documents.watched(kind)}/{prefix}", "since": since}
+        cursor = since
+        with connection.connect(addr) as client:
+            try:
+                for event in client.events("/v1/watch", query):
+                    cursor = event.cursor
+                    if event.name != "bookmark":
+                        output.emit_one(event.body, text=_change)
+            except (Unreachable, WatchEnded, NodeFault) as error:
+                if cursor is not None and not isinstance(error, Compacted | EpochChanged):
+                    error.hint = f"go on with --since {cursor}"
+                raise
+
+    return run
+
+
+def _change(change: dict[str, Any]) -> str:
+    return f"{change['action']} {change['kind']} {change['name']}: revision {change['revision']}"

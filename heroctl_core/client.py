@@ -20,7 +20,6 @@ from urllib.parse import quote, urlencode
 from . import limits, local_socket
 from .config.model import API_PORT, check_loopback, split_address
 from .errors import (
-    REJECT_REASONS,
     CommandRejected,
     Damaged,
     HeroctlError,
@@ -28,6 +27,7 @@ from .errors import (
     Unreachable,
     UsageError,
 )
+from .problems import error_of
 
 CONNECT_TIMEOUT_S: Final = 5.0
 TIMEOUT_S: Final = 30.0
@@ -44,6 +44,15 @@ class Answer:
     generation: int | None
     leader: str | None
     age_s: float | None  # seconds since the node heard a quorum; None: the answer is not stale
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One server-sent event (server/event_stream.py): put, delete or bookmark."""
+
+    name: str
+    cursor: str
+    body: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +176,31 @@ class Client:
             raise Damaged(f"the download has the digest {ours}, the node said {told or 'none'}")
         summary = json.loads(response.headers.get("X-Heroctl-Snapshot", "{}"))
         return Received(count, digest.hexdigest(), summary)
+
+    def events(self, path: str, query: Mapping[str, object] | None = None) -> Iterator[Event]:
+        """Server-sent events, one by one, as they come. When the node ends them, the error that it
+        gives; Unreachable when the connection breaks. Go on with the last cursor."""
+        self.close()
+        try:
+            response = self._send("GET", with_query(path, query), None, {}, self._timeout_s)
+            if response.status >= 300:
+                raise _problem(response, response.read())
+            fields: dict[str, str] = {}
+            while line := response.readline(limits.EVENT_BYTES).decode():
+                name, _, value = line.rstrip("\n").partition(": ")
+                if name:
+                    fields[name] = value
+                    continue
+                body = json.loads(fields["data"])
+                if fields["event"] == "end":
+                    raise error_of(body)
+                yield Event(fields["event"], fields["id"], body)
+                fields = {}
+        except _LOST as error:
+            raise Unreachable(f"{self.target} broke off: {_words(error)}") from error
+        finally:
+            self.close()
+        raise Unreachable(f"{self.target} broke off")
 
     def upload(
         self, path: str, query: Mapping[str, object], source: BinaryIO, size_bytes: int
@@ -344,30 +378,9 @@ def _number(text: str | None, kind: Callable[[str], Any]) -> Any:
 def _problem(response: http.client.HTTPResponse, body: bytes) -> HeroctlError:
     """The error that a problem document describes."""
     try:
-        told = json.loads(body)
-        reason, detail = str(told["reason"]), str(told["detail"])
+        return error_of(json.loads(body))
     except (ValueError, KeyError, TypeError):
         return HeroctlError(f"the node answered {response.status} {response.reason}")
-    hint = told.get("hint")
-    if reason in REJECT_REASONS:
-        return CommandRejected(reason, detail, hint=hint)
-    error = _classes().get(reason, HeroctlError)(detail, hint=hint)
-    error.hint = hint
-    if reason != error.reason:  # from a newer node: its own words about what it means
-        error.reason, error.exit_code = reason, int(told.get("exit_code", 1))
-    return error
-
-
-def _classes() -> dict[str, type[HeroctlError]]:
-    """Reason → class, for every class but CommandRejected, which has many reasons."""
-    found: dict[str, type[HeroctlError]] = {}
-    waiting: list[type[HeroctlError]] = [HeroctlError]
-    while waiting:
-        kind = waiting.pop()
-        waiting += kind.__subclasses__()
-        if kind is not CommandRejected:
-            found.setdefault(kind.reason, kind)
-    return found
 
 
 def _words(error: BaseException) -> str:

@@ -30,6 +30,7 @@ DUMP_CHUNK_BYTES: Final = 128 * KIB  # a few of them are under way, and heartbea
 LEADER_TIME_SLACK_MS: Final = 60_000
 
 API_BODY_BYTES: Final = MIB
+EVENT_BYTES: Final = 2 * MIB  # one line of a stream of changes: a row as JSON, escaped
 NESTING: Final = 32  # of lists and maps in a value
 
 ARCHIVE_JSON_BYTES: Final = MIB  # manifest.json, keys.json

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS: tuple[tuple[int, tuple[str, ...]], ...] = (
     (0, ("errors", "clock", "limits", "codec", "version", "words", "config.model")),
     (1, ("state.*",)),
-    (2, ("crypto.*", "files", "local_socket", "mounts")),
+    (2, ("crypto.*", "files", "local_socket", "mounts", "problems")),
     (2, ("raft.guard", "raft.handshake", "raft.greeting", "raft.membership")),
     (2, ("raft.elections", "raft.frames", "raft.entry_time", "raft.freshness", "raft.grouping")),
     (2, ("raft.compatibility", "raft.left_behind", "raft.presence")),

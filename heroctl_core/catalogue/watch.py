@@ -76,17 +76,22 @@ class Watch:
         behind = bool(self._queue) or self._error is not None
         return f"{self._epoch}.{self._seen if behind else max(position, self._seen)}"
 
-    def take(self) -> list[Change]:
-        """What came and was not taken yet, without waiting. When there is nothing any more because
-        the watch has ended, its reason: SlowConsumer, Compacted, EpochChanged or NodeFault."""
+    def take(self, most: int = limits.WATCH_QUEUE) -> list[Change]:
+        """The next changes that came and were not taken yet, without waiting. When there is nothing
+        any more because the watch has ended, its reason: SlowConsumer, Compacted, EpochChanged or
+        NodeFault."""
         self._filled.clear()
         changes: list[Change] = []
-        while self._queue:
+        for _ in range(most):
+            if not self._queue:
+                break
             event = self._queue.popleft()
             self._seen = event[0]
             if (change := self._hub.change(event, self._actor)) is not None:
                 changes.append(change)
-        if not changes and self._error is not None:
+        if self._queue or self._error is not None:
+            self._filled.set()
+        if not changes and not self._queue and self._error is not None:
             raise self._error
         return changes
 

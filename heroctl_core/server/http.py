@@ -25,17 +25,19 @@ from aiohttp import web
 
 from .. import limits, local_socket
 from ..catalogue.access import Actor
+from ..catalogue.watch import Change, Watch
 from ..config.model import Limits, split_address
 from ..errors import (
     Busy,
     CommandRejected,
     ConfigError,
     HeroctlError,
+    NodeFault,
     Overloaded,
     UsageError,
 )
 from ..files import faults
-from . import auth, routes, wire
+from . import auth, event_stream, routes, wire
 from .discreet import Discreet
 from .port import Node, SavedSnapshot
 
@@ -47,6 +49,9 @@ _http_log = logging.getLogger("heroctl.api.http")
 _http_log.addFilter(Discreet())
 _TRANSFERS: Final = 2  # snapshots and restores that run at a time
 _WAITING_PER_THREAD: Final = 16
+_EVENTS_AT_ONCE: Final = 100  # decoded in one go, on the loop
+_BOOKMARK_S: Final = 10.0  # so often a watcher hears that nothing has changed
+_READ_S: Final = 30.0  # so long a watcher may take to read what was sent
 _SHUTDOWN_S: Final = 5.0  # for answers under way when the server stops
 
 
@@ -71,6 +76,7 @@ class ApiServer:
         self._thread = threading.Thread(target=self._loop.run_forever, name="api", daemon=True)
         self._runner: web.AppRunner | None = None
         self._inode: int | None = None
+        self._watches: set[Watch] = set()
         self._waiting = 0  # requests in the pool or before it; counted on the loop
 
     def start(self) -> None:
@@ -80,7 +86,10 @@ class ApiServer:
         asyncio.run_coroutine_threadsafe(self._serve(sockets), self._loop).result()
 
     def close(self) -> None:
-        """Takes no new requests, lets those under way end, and gives the socket's name back."""
+        """Takes no new requests, lets those under way end, and gives the socket's name back.
+        Watches are told to end: by themselves they never do."""
+        for watch in tuple(self._watches):
+            watch.end(NodeFault("this node is stopping", hint="watch another node"))
         if self._thread.is_alive():
             if self._runner is not None:
                 asyncio.run_coroutine_threadsafe(self._runner.cleanup(), self._loop).result()
@@ -118,6 +127,7 @@ class ApiServer:
         app = web.Application(client_max_size=self._limit.api_body_bytes)
         for route in routes.ROUTES:
             app.router.add_route(route.method, route.path, self._handler(route))
+        app.router.add_route("GET", "/v1/watch", self._guarded(self._watch))
         app.router.add_route("GET", "/v1/snapshot", self._guarded(self._snapshot))
         app.router.add_route("POST", "/v1/restore", self._guarded(self._restore))
         app.router.add_route("*", "/{anything:.*}", self._guarded(self._unknown))
@@ -256,6 +266,51 @@ class ApiServer:
             await response.write_eof()
             return response
 
+    async def _watch(self, request: web.Request) -> web.StreamResponse:
+        """Changes as server-sent events, from a cursor or from now on, until one side ends it."""
+        since = request.query.get("since") or request.headers.get("Last-Event-ID")
+        came = asyncio.Event()
+
+        def notify() -> None:
+            self._loop.call_soon_threadsafe(came.set)
+
+        def open_watch() -> Watch:
+            return self._node.watches.open(
+                request.query.get("prefix", ""),
+                since=since,
+                actor=self._actor(request),
+                notify=notify,
+            )
+
+        watch = await self._queued(open_watch)
+        response = web.StreamResponse(
+            headers={**self._position(stale=False), "Content-Type": event_stream.CONTENT_TYPE}
+        )
+        self._watches.add(watch)
+        try:
+            await response.prepare(request)
+            await self._tell(response, watch, came)
+        except (ConnectionError, TimeoutError):  # it went away, or does not read
+            if request.transport is not None:
+                request.transport.abort()
+        finally:
+            self._watches.discard(watch)
+            await self._in(self._pool, watch.close)
+        return response
+
+    async def _tell(self, response: web.StreamResponse, watch: Watch, came: asyncio.Event) -> None:
+        """Sends what a watch has until it ends."""
+        told = event_stream.bookmark(watch.cursor)
+        while told:
+            await asyncio.wait_for(response.write(told), _READ_S)
+            try:
+                changes = await _next_changes(watch, came)
+            except HeroctlError as error:
+                await asyncio.wait_for(response.write(event_stream.end(error)), _READ_S)
+                return
+            told = b"".join(map(event_stream.change, changes))
+            told = told or event_stream.bookmark(watch.cursor)
+
     async def _restore(self, request: web.Request) -> web.StreamResponse:
         """A forced bootstrap from the archive in the body, which goes through the spool."""
         call = _call(request, None)
@@ -280,6 +335,20 @@ class ApiServer:
 
     async def _in(self, pool: ThreadPoolExecutor, function: Callable[[], T]) -> T:
         return await self._loop.run_in_executor(pool, function)
+
+
+async def _next_changes(watch: Watch, came: asyncio.Event) -> list[Change]:
+    """The next changes that the watcher may see; none when there are none for a while."""
+    try:
+        async with asyncio.timeout(_BOOKMARK_S):
+            while True:
+                came.clear()
+                if changes := watch.take(_EVENTS_AT_ONCE):
+                    return changes
+                if not watch.wait(0):
+                    await came.wait()
+    except TimeoutError:
+        return []
 
 
 def _call(request: web.Request, body: Any) -> wire.Call:

@@ -16,6 +16,7 @@ from ..catalogue.members import Members, shown
 from ..catalogue.metrics import Metrics
 from ..catalogue.nodes import Nodes
 from ..catalogue.secrets import Secrets
+from ..catalogue.watches import Watches
 from ..clock import rfc3339
 from ..raft.port import Member, Mode, RaftStatus
 from ..version import __version__
@@ -205,6 +206,8 @@ class Node(Protocol):
     def metrics(self) -> Metrics: ...
     @property
     def members(self) -> Members: ...
+    @property
+    def watches(self) -> Watches: ...
     @property
     def snapshot(self) -> Snapshots: ...
     @property

@@ -85,6 +85,7 @@ class MemoryNode:
         self.nodes = catalogue.nodes
         self.metrics = catalogue.metrics
         self.members = catalogue.members
+        self.watches = catalogue.watches
         self.snapshot = Snapshots(
             self.replicator, lambda: keyring, [KEY], spool_dir, clock, cluster=CLUSTER, node=CLUSTER
         )
@@ -110,6 +111,7 @@ class ServedNode:
     node: MemoryNode
     address: str
     socket: Path
+    server: ApiServer
     _clients: list[Client] = field(default_factory=list)
 
     def client(self, token: str | None = None) -> Client:
@@ -133,11 +135,14 @@ def serve(folder: Path, *, limit: Limits | None = None) -> Iterator[ServedNode]:
     """A served node whose spool and socket are in `folder`."""
     spool = folder / "spool"
     spool.mkdir()
-    served = ServedNode(MemoryNode(spool), f"127.0.0.1:{free_ports(1)[0]}", folder / "heroctl.sock")
-    with ApiServer(served.node, listen=served.address, socket_path=served.socket, limit=limit):
+    node, path = MemoryNode(spool), folder / "heroctl.sock"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
+    with ApiServer(node, listen=address, socket_path=path, limit=limit) as server:
+        served = ServedNode(node, address, path, server)
         yield served
         for client in served._clients:
             client.close()
+        node.watches.close()
 
 
 def _has_quorum(replicator: InMemoryReplicator) -> bool:

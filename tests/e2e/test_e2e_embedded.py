@@ -48,6 +48,29 @@ def put(name: str) -> PutJob:
     return PutJob(name, b"\x80", {}, None)
 
 
+def test_a_service_watches_its_node(tmp_path: Path) -> None:
+    """From now, and after a restart from a cursor of before, as far as the log still tells it."""
+    with ControlPlane.open(data_dir=tmp_path / "node") as plane:
+        plane.jobs.put("before", {})
+        with plane.watch("jobs/") as watch:
+            plane.jobs.put("web", {"replicas": 1})
+            plane.jobs.delete("web")
+            found = []
+            while len(found) < 2:
+                assert watch.wait(DEADLINE_S)
+                found += watch.take()
+            assert [(c.action, c.name) for c in found] == [("put", "web"), ("delete", "web")]
+        waits = plane.watch("jobs/")
+    with pytest.raises(NodeFault):
+        list(waits)
+    with (
+        ControlPlane.open(data_dir=tmp_path / "node") as plane,
+        plane.watch("jobs/", since=found[0].cursor) as watch,
+    ):
+        assert watch.wait(DEADLINE_S)
+        assert [(c.action, c.name) for c in watch.take()] == [("delete", "web")]
+
+
 def test_what_was_written_is_there_after_a_restart(tmp_path: Path) -> None:
     """Jobs and secrets, revisions and times; open gives a node that takes writes."""
     with ControlPlane.open(data_dir=tmp_path / "node") as plane:

@@ -88,7 +88,10 @@ def test_help_names_every_exit_code(cli: Callable[..., Any]) -> None:
     [
         (["jobs"], "no such command 'jobs'"),
         ([], "error: a command is missing; allowed: acl, apply, cluster, config, dev"),
-        (["acl", "policy"], "error: a command is missing; allowed: delete, get, list, put\nhint"),
+        (
+            ["acl", "policy"],
+            "error: a command is missing; allowed: delete, get, list, put, watch\nhint",
+        ),
         (["job", "get"], "missing argument 'NAME'"),
         (["job", "put"], "missing option '-f'"),
         (["version", "-o", "xml"], "'xml' is not one of"),
