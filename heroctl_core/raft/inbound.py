@@ -37,14 +37,14 @@ def receive(node: RaftNode, sender: str, frame: list[Any]) -> str | None:
 
 def _fits(value: object, shape: object) -> bool:
     """Whether a value has the type of a shape; a list shape means a list of such items."""
+    if shape is int:  # first: most are
+        return type(value) is int and 0 <= value < 2**63
     if isinstance(shape, list):
         return isinstance(value, list) and all(_fits(item, shape[0]) for item in value)
     if isinstance(shape, tuple):
         return (
             isinstance(value, list) and len(value) == len(shape) and all(map(_fits, value, shape))
         )
-    if shape is int:
-        return type(value) is int and 0 <= value < 2**63
     if shape is _INT_OR_NONE:
         return value is None or _fits(value, int)
     return type(value) is shape

@@ -111,6 +111,8 @@ class Sender:
     def work(self, members: set[str], ref: DumpRef | None, term: int) -> None:
         """Sends what the windows allow. A transfer to somebody who is not among `members` any more
         is kept for a while: when the connection is back, it goes on where it was."""
+        if not members and not self._sending:
+            return
         now = self._clock.monotonic_s()
         for gone in sorted(set(self._sending) - members):
             half = self._sending[gone]

@@ -55,6 +55,8 @@ class TlsStream(Stream):
         try:
             while len(found) < RECEIVE_BYTES:
                 data = self._tls.recv(_READ_BYTES)
+                if 0 < len(data) < _RECORD_BYTES and not found:
+                    return data  # one short burst, as nearly always
                 if not data:
                     return bytes(found)  # b"" comes again when the rest was taken
                 found += data

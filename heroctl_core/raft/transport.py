@@ -202,6 +202,9 @@ class Transport:
     # -- one connection
 
     def _serve(self, channel: Channel, event: int) -> None:
+        if event == select.EPOLLIN and channel.member_id is not None:  # nearly always
+            self._receive(channel)
+            return  # what a member sends is answered on the other connection
         if channel.connecting and event & (select.EPOLLOUT | select.EPOLLERR | select.EPOLLHUP):
             if problem := channel.stream.error():
                 refused = problem == errno.ECONNREFUSED
@@ -218,8 +221,7 @@ class Transport:
             self._flush(channel)
         if event & (select.EPOLLIN | select.EPOLLHUP | select.EPOLLERR) and channel.is_open:
             self._receive(channel)
-            if channel.has_output or channel.closing:  # from a peer nothing is answered here
-                self._flush(channel)
+            self._flush(channel)
 
     def _begin_tls(self, channel: Channel) -> None:
         if self._trust.credentials is None:
