@@ -117,6 +117,10 @@ _NEEDS: Final[dict[type[c.Command], tuple[str, str]]] = {
 }
 
 
+# What an expectation may name, by table.
+_RESOURCES: Final = {"ingress": "ingress", "jobs": "job", "nodes": "node", "secrets": "secret"}
+
+
 def check_command(actor: Actor, command: c.Command, token_name: str | None = None) -> None:
     """Raises CommandRejected denied unless the actor may do all that the command does.
 
@@ -124,9 +128,22 @@ def check_command(actor: Actor, command: c.Command, token_name: str | None = Non
     """
     if actor.operator:
         return
+    if isinstance(command, c.Transaction):
+        for operation in command.operations:
+            _check_operation(actor, operation)
+        return
     action, resource = _NEEDS[type(command)]
     for name in _names_of(command, token_name):
         actor.check(action, resource, name)
+
+
+def _check_operation(actor: Actor, operation: list[Any]) -> None:
+    if operation[0] == c.EXPECT:
+        # Whoever may not read a row must not learn its revision by guessing.
+        table, name, _ = operation[1]
+        actor.check("read", _RESOURCES[table], name)
+    else:
+        check_command(actor, c.part_of(operation))
 
 
 def _names_of(command: c.Command, token_name: str | None) -> list[str]:
@@ -136,6 +153,8 @@ def _names_of(command: c.Command, token_name: str | None) -> list[str]:
         return [command.series]
     if isinstance(command, c.ExpireMetrics | c.PutKeyring):
         return ["*"]  # of no single row: only a rule for every name fits
+    if isinstance(command, c.Transaction):
+        raise TypeError("a transaction has no single name")
     if isinstance(command, c.DeleteToken):
         return [token_name or command.accessor]
     return [command.name]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 
 from ..clock import Clock
 from ..raft.port import Replicator
-from ..state.commands import Command
+from ..state.commands import Command, Expectation, Transaction, operation
 from ..state.outcome import Outcome
 from .access import OPERATOR, Actor
 from .acl import Acl
@@ -20,7 +20,7 @@ from .nodes import Nodes
 from .reads import Reader
 from .secrets import Seals, Secrets
 from .watches import Watches
-from .writes import DEADLINE_S, Writer
+from .writes import DEADLINE_S, Writer, Written
 
 
 class Catalogue:
@@ -53,6 +53,19 @@ class Catalogue:
             replicator,
             (self.jobs, self.secrets, self.acl.policies, self.acl.tokens, self.ingress, self.nodes),
         )
+
+    def transaction(
+        self,
+        parts: Iterable[Command | Expectation],
+        *,
+        request_id: bytes | None = None,
+        actor: Actor = OPERATOR,
+    ) -> Written:
+        """Writes all of it, with one revision, or nothing: jobs, secrets, ingress routes and nodes,
+        each row at most once, as `put_command`, `delete_command` and `expectation` make the parts.
+        At most limits.TRANSACTION_OPERATIONS, and limits.ENTRY_BYTES together."""
+        command = Transaction([operation(part) for part in parts])
+        return self.writer.write(command, actor, request_id)
 
     def submit(
         self, command: Command, actor: Actor = OPERATOR, request_id: bytes | None = None

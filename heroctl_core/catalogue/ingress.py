@@ -8,7 +8,7 @@ from typing import Any
 from ..state.commands import DeleteIngress, PutIngress
 from .access import OPERATOR, Actor
 from .resource import Resource
-from .values import shown
+from .values import check_expect, check_name, shown
 from .writes import Written
 
 
@@ -37,6 +37,23 @@ class Ingress(Resource[IngressRoute]):
     noun = right = table = collection = "ingress"
     deletion, value = DeleteIngress, IngressRoute
 
+    @staticmethod
+    def put_command(
+        name: str,
+        *,
+        host: str,
+        job: str,
+        port: int,
+        path: str = "/",
+        tls: bool = True,
+        expect: int | None = None,
+    ) -> PutIngress:
+        """The validated command, for submit and transactions."""
+        check_name("ingress", name)
+        check_expect(expect)
+        spec = {"host": host, "job": job, "path": path, "port": port, "tls": tls}
+        return PutIngress(name, spec, expect)
+
     def put(
         self,
         name: str,
@@ -51,6 +68,8 @@ class Ingress(Resource[IngressRoute]):
         actor: Actor = OPERATOR,
     ) -> Written:
         """Writes a route to a job that exists."""
-        self._check("write", name, expect, actor)
-        spec = {"host": host, "job": job, "path": path, "port": port, "tls": tls}
-        return self._write(PutIngress(name, spec, expect), actor, request_id)
+        actor.check("write", "ingress", str(name))
+        command = self.put_command(
+            name, host=host, job=job, port=port, path=path, tls=tls, expect=expect
+        )
+        return self._write(command, actor, request_id)

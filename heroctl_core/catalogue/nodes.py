@@ -9,7 +9,7 @@ from typing import Any
 from ..state.commands import DeleteNode, PutNode
 from .access import OPERATOR, Actor
 from .resource import Resource
-from .values import shown, text_map
+from .values import check_expect, check_name, shown, text_map
 from .writes import Written
 
 
@@ -37,6 +37,21 @@ class Nodes(Resource[Node]):
     table, deletion, value = "nodes", DeleteNode, Node
     collection = "nodes"
 
+    @staticmethod
+    def put_command(
+        name: str,
+        *,
+        address: str,
+        labels: Mapping[str, str] | None = None,
+        resources: Mapping[str, int | float] | None = None,
+        expect: int | None = None,
+    ) -> PutNode:
+        """The validated command, for submit and transactions."""
+        check_name("node", name)
+        check_expect(expect)
+        labels = text_map(f"labels of node {name}", labels)
+        return PutNode(name, address, labels, dict(resources or {}), expect)
+
     def put(
         self,
         name: str,
@@ -49,7 +64,8 @@ class Nodes(Resource[Node]):
         actor: Actor = OPERATOR,
     ) -> Written:
         """Writes a node."""
-        self._check("write", name, expect, actor)
-        labels = text_map(f"labels of node {name}", labels)
-        command = PutNode(name, address, labels, dict(resources or {}), expect)
+        actor.check("write", "node", str(name))
+        command = self.put_command(
+            name, address=address, labels=labels, resources=resources, expect=expect
+        )
         return self._write(command, actor, request_id)

@@ -73,6 +73,18 @@ class Resource(Generic[V]):
         self._check("delete", name, expect, actor)
         return self._write(self.deletion(self._id(name), expect), actor, request_id)
 
+    def delete_command(self, name: str, *, expect: int | None = None) -> c.Command:
+        """The validated command, for submit and transactions."""
+        check_name(self.noun, name)
+        check_expect(expect)
+        return self.deletion(self._id(name), expect)
+
+    def expectation(self, name: str, revision: int) -> c.Expectation:
+        """A part of a transaction: the row must be at that revision; 0: it must not exist."""
+        check_name(self.noun, name)
+        check_expect(revision)
+        return c.Expectation(self.table, self.prefix + self._id(name), revision)
+
     def _check(self, action: str, name: str, expect: int | None, actor: Actor) -> None:
         """What is checked first in every write: the right, so that nobody learns more than that."""
         actor.check(action, self.right, str(name))

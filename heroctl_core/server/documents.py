@@ -75,6 +75,27 @@ def fields(call: Call, kind: str, allowed: str, *, key: str = "name") -> dict[st
     return body
 
 
+def ingress_spec(call: Call) -> dict[str, Any]:
+    """The fields of an ingress document."""
+    body = fields(call, "ingress", "host path job port tls")
+    for field in ("host", "job", "port"):
+        required(body, "ingress", field)
+    return {key: body[key] for key in ("host", "path", "job", "port", "tls") if key in body}
+
+
+def node_spec(call: Call) -> dict[str, Any]:
+    """The fields of a node document."""
+    body = fields(call, "node", "address labels resources")
+    resources = body.get("resources")
+    if resources is not None and not isinstance(resources, dict):
+        raise invalid(f"resources is a {type(resources).__name__}, not a map")
+    return {
+        "address": required(body, "node", "address"),
+        "labels": body.get("labels"),
+        "resources": resources or {},
+    }
+
+
 def required(body: Mapping[str, Any], kind: str, field: str) -> Any:
     """A field that must be there."""
     if body.get(field) is None:

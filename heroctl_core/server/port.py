@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..catalogue.access import Actor
+from ..catalogue.access import OPERATOR, Actor
 from ..catalogue.acl import Acl
 from ..catalogue.ingress import Ingress
 from ..catalogue.jobs import Jobs
@@ -17,8 +17,10 @@ from ..catalogue.metrics import Metrics
 from ..catalogue.nodes import Nodes
 from ..catalogue.secrets import Secrets
 from ..catalogue.watches import Watches
+from ..catalogue.writes import Written
 from ..clock import rfc3339
 from ..raft.port import Member, Mode, RaftStatus
+from ..state.commands import Command, Expectation
 from ..version import __version__
 
 
@@ -214,6 +216,16 @@ class Node(Protocol):
     def lifecycle(self) -> Lifecycle: ...
     @property
     def spool_dir(self) -> Path: ...
+
+    def transaction(
+        self,
+        parts: Iterable[Command | Expectation],
+        *,
+        request_id: bytes | None = None,
+        actor: Actor = OPERATOR,
+    ) -> Written:
+        """Several writes as one."""
+        ...
 
     def status(self) -> Status:
         """The newest look; does not wait for the engine."""

@@ -6,7 +6,7 @@ of our errors. Rights are checked by the catalogue.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Final
 
 from ..catalogue.access import Actor
@@ -111,32 +111,14 @@ def bootstrap(node: Node, actor: Actor, _: Call) -> Reply:
 
 def put_ingress(node: Node, actor: Actor, call: Call) -> Reply:
     """Writes an ingress route."""
-    body = documents.fields(call, "ingress", "host path job port tls")
-    spec = {key: body[key] for key in ("host", "path", "job", "port", "tls") if key in body}
-    for field in ("host", "job", "port"):
-        documents.required(body, "ingress", field)
+    spec = documents.ingress_spec(call)
     return _written(node.ingress.put(call.names["name"], **spec, **_stamp(actor, call)))
 
 
 def put_node(node: Node, actor: Actor, call: Call) -> Reply:
     """Writes a catalogued node."""
-    body = documents.fields(call, "node", "address labels resources")
-    return _written(
-        node.nodes.put(
-            call.names["name"],
-            address=documents.required(body, "node", "address"),
-            labels=body.get("labels"),
-            resources=_mapping(body, "resources"),
-            **_stamp(actor, call),
-        )
-    )
-
-
-def _mapping(body: Mapping[str, Any], field: str) -> dict[str, Any]:
-    value = body.get(field)
-    if value is not None and not isinstance(value, dict):
-        raise documents.invalid(f"{field} is a {type(value).__name__}, not a map")
-    return value or {}
+    spec = documents.node_spec(call)
+    return _written(node.nodes.put(call.names["name"], **spec, **_stamp(actor, call)))
 
 
 def list_metrics(node: Node, actor: Actor, call: Call) -> Reply:

@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..catalogue.access import Actor
 from ..catalogue.resource import Resource
 from ..errors import CommandRejected, NodeFault, NotApplied, ReadOnly
-from . import documents, members, metrics, resources
+from . import documents, members, metrics, resources, transactions
 from .port import Node, RestoreOptions, SavedSnapshot
 from .resources import Function
 from .wire import Call, Reply
@@ -144,6 +144,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     Route("GET", _SERIES, resources.get_metrics),
     Route("POST", "/v1/metrics", resources.put_metrics),
     Route("DELETE", _SERIES, resources.delete_metrics),
+    Route("POST", "/v1/transaction", transactions.transact),
     Route("GET", "/v1/status", status),
     Route("GET", "/v1/cluster/members", members.members),
     Route("DELETE", "/v1/cluster/members/{name}", members.remove),

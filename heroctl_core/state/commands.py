@@ -14,7 +14,7 @@ from typing import Any, Final
 from ..codec import pack, unpack
 
 VERSION: Final = 1  # of every body so far
-SCHEMA: Final = 1  # rises by one with every release that knows more commands than the one before
+SCHEMA: Final = 2  # rises by one with every release that knows more commands than the one before
 REQUEST_ID_BYTES: Final = 16
 
 
@@ -35,6 +35,9 @@ def request_stamp_ms(request_id: bytes, now_ms: int) -> int:
     """The stamp in a request id, or `now_ms` for an id of 16 random bytes that carries none."""
     stamp_ms = int.from_bytes(request_id[:_STAMP_BYTES])
     return stamp_ms if abs(stamp_ms - now_ms) <= _STAMP_RANGE_MS else now_ms
+
+
+EXPECT: Final = 0  # in place of a kind number, in a part of a Transaction
 
 
 class UnknownKind(ValueError):
@@ -180,6 +183,14 @@ class DeleteMetrics:
     labels: dict[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """Write several rows, all or none: [[kind, body], ...], and expectations of others
+    (state/transactions.py)."""
+
+    operations: list[list[Any]]
+
+
 Command = (
     PutJob
     | DeleteJob
@@ -197,6 +208,7 @@ Command = (
     | ExpireMetrics
     | PutKeyring
     | DeleteMetrics
+    | Transaction
 )
 
 KINDS: Final[dict[int, type[Command]]] = {
@@ -216,6 +228,7 @@ KINDS: Final[dict[int, type[Command]]] = {
     14: ExpireMetrics,
     15: PutKeyring,
     16: DeleteMetrics,
+    17: Transaction,
 }
 _NUMBERS: Final = {command: number for number, command in KINDS.items()}
 FIELD_COUNTS: Final = {number: len(fields(command)) for number, command in KINDS.items()}
@@ -238,29 +251,51 @@ _BODIES: Final = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """A part of a Transaction that writes nothing: a row must be at `revision`, 0: not exist."""
+
+    table: str
+    key: str
+    revision: int
+
+
+def operation(command: Command | Expectation) -> list[Any]:
+    """The command or expectation as a part of a Transaction."""
+    if isinstance(command, Expectation):
+        return [EXPECT, [command.table, command.key, command.revision]]
+    number = _NUMBERS[type(command)]
+    values = _BODIES[type(command)](command)
+    return [number, [values] if FIELD_COUNTS[number] == 1 else list(values)]
+
+
+def part_of(operation: list[Any]) -> Command:
+    """The command again; KeyError or TypeError for what `operation` did not make."""
+    kind, body = operation
+    return KINDS[kind](*body)
+
+
 def encode(envelope: Envelope) -> bytes:
     """The bytes that travel in the log: msgpack of [kind, version, id, ms, actor, source, body].
 
     Raises TypeError or OverflowError for values that msgpack cannot hold.
     """
-    command = envelope.command
-    values = _BODIES[type(command)](command)
-    body = [values] if FIELD_COUNTS[_NUMBERS[type(command)]] == 1 else values
+    number, body = operation(envelope.command)
     return pack(
         [
-            _NUMBERS[type(command)],
+            number,
             VERSION,
             envelope.request_id,
             envelope.request_ms,
             envelope.actor,
             envelope.source,
-            list(body),
+            body,
         ]
     )
 
 
 # (kind, version) → the schema that brought it; what is not here was there from the beginning.
-_SINCE: Final[dict[tuple[int, int], int]] = {}
+_SINCE: Final[dict[tuple[int, int], int]] = {(17, 1): 2}
 
 
 def schema_of(data: bytes) -> int:

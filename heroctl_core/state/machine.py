@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
 from ..errors import StateDefect
-from . import acl, ingress, jobs, metrics, nodes, secrets
+from . import acl, ingress, jobs, metrics, nodes, secrets, transactions
 from .commands import UnknownKind, open_envelope
 from .events import History
 from .extensions import is_extension
@@ -42,6 +43,8 @@ _RULES: Final[dict[int, Callable[[Rows, list[Any]], None]]] = {
     15: secrets.put_keyring,
     16: metrics.delete_metrics,
 }
+_TRANSACTED: Final = {kind: _RULES[kind] for kind in (1, 2, 3, 4, 9, 10, 11, 12)}
+_RULES[17] = partial(transactions.transact, rules=_TRANSACTED)
 
 
 @dataclass(frozen=True, slots=True)

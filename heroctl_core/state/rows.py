@@ -6,7 +6,9 @@ write anything, and the machine turns that into a value.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from .. import limits
@@ -33,10 +35,11 @@ class Refused(Exception):
 class References:
     """How many rows point at a name. Counts only: numbers do not burden Python's collector."""
 
-    __slots__ = ("counts",)
+    __slots__ = ("counts", "undo")
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
+        self.undo: list[Callable[[], object]] | None = None  # see Rows.undone_when_refused
 
     def __contains__(self, name: str) -> bool:
         return name in self.counts
@@ -46,10 +49,14 @@ class References:
 
     def add(self, name: str) -> None:
         """One row more points at `name`."""
+        if self.undo is not None:
+            self.undo.append(partial(self.drop, name))
         self.counts[name] = self.counts.get(name, 0) + 1
 
     def drop(self, name: str) -> None:
         """One row less points at `name`."""
+        if self.undo is not None:
+            self.undo.append(partial(self.add, name))
         left = self.counts[name] - 1
         if left:
             self.counts[name] = left
@@ -70,6 +77,7 @@ class Rows:
         "tables",
         "time_ms",
         "total",
+        "undo",
     )
 
     def __init__(self, *, revision: int = 0, epoch: int = 1, time_ms: int = 0) -> None:
@@ -79,6 +87,7 @@ class Rows:
         self.events: list[Event] = []  # of the command at hand
         self.time_ms = time_ms
         self.total = 0
+        self.undo: list[Callable[[], object]] | None = None
         self.job_references = References()  # ingress rows by job
         self.policy_references = References()  # tokens by policy
         self.series_blocks = References()  # metric rows by series and labels
@@ -127,10 +136,39 @@ class Rows:
         if self.total >= limits.ROWS and table.get(key) is None:
             self.check_room(1)
         before = table.count
+        if self.undo is not None:
+            old = table.get(key)
+            self.undo.append(
+                partial(table.delete, key) if old is None else partial(table.put, key, old)
+            )
         table.put(key, row)
         if kind not in UNWATCHED:
             self.events.append((self.revision + 1, kind, key, row))
         self.total += table.count - before
+
+    @contextmanager
+    def undone_when_refused(self) -> Iterator[None]:
+        """What is written inside is taken back, the references too, when it ends with an error."""
+        undo = self.undo = []
+        references = (self.job_references, self.policy_references, self.series_blocks)
+        total, events = self.total, len(self.events)
+        for each in references:
+            each.undo = undo
+        try:
+            yield
+        except BaseException:
+            self._stop_recording(references)
+            for step in reversed(undo):
+                step()
+            self.total = total
+            del self.events[events:]
+            raise
+        self._stop_recording(references)
+
+    def _stop_recording(self, references: Iterable[References]) -> None:
+        self.undo = None
+        for each in references:
+            each.undo = None
 
     def check_room(self, new: int) -> None:
         """Refuses when `new` rows more are beyond the limit."""
@@ -141,7 +179,10 @@ class Rows:
 
     def delete(self, kind: str, key: str) -> None:
         """Drops a row that exists."""
-        self.tables[kind].delete(key)
+        table = self.tables[kind]
+        if self.undo is not None and (old := table.get(key)) is not None:
+            self.undo.append(partial(table.put, key, old))
+        table.delete(key)
         if kind not in UNWATCHED:
             self.events.append((self.revision + 1, kind, key, None))
         self.total -= 1

@@ -86,6 +86,7 @@ class MemoryNode:
         self.metrics = catalogue.metrics
         self.members = catalogue.members
         self.watches = catalogue.watches
+        self.transaction = catalogue.transaction
         self.snapshot = Snapshots(
             self.replicator, lambda: keyring, [KEY], spool_dir, clock, cluster=CLUSTER, node=CLUSTER
         )

@@ -23,6 +23,7 @@ from heroctl_core.state.commands import (
     DeletePolicy,
     DeleteSecret,
     DeleteToken,
+    Expectation,
     ExpireMetrics,
     PutIngress,
     PutJob,
@@ -31,6 +32,8 @@ from heroctl_core.state.commands import (
     PutPolicy,
     PutSecret,
     PutToken,
+    Transaction,
+    operation,
 )
 from heroctl_core.testing.clock import ManualClock
 from heroctl_core.testing.replicator import InMemoryReplicator
@@ -91,6 +94,8 @@ COMMANDS: list[tuple[Command, str, str, str]] = [
     (ExpireMetrics(1), "delete", "metrics", "*"),
     (PutKeyring(b"k"), "write", "operator", "*"),
     (DeleteMetrics("cpu", {}), "delete", "metrics", "cpu"),
+    (Transaction([operation(PutJob("web", b"\x80", {}))]), "write", "job", "web"),
+    (Transaction([operation(Expectation("nodes", "n1", 0))]), "read", "node", "n1"),
 ]
 
 

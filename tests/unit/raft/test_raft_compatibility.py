@@ -22,14 +22,20 @@ ABC = members("abc", learners="d")
 
 @pytest.fixture
 def newer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A release whose schema 2 brought the command in NEW."""
+    """A release that brought the command in NEW with schema 2."""
     monkeypatch.setitem(commands._SINCE, (NEW[1], NEW[2]), 2)
 
 
 def test_kind_and_version_stand_at_their_place() -> None:
     """`schema_of` reads them without decoding."""
     assert (NEW[1], NEW[2]) == (16, commands.VERSION)
-    assert commands.schema_of(NEW) == commands.schema_of(OLD) == 1 == commands.SCHEMA
+    assert commands.schema_of(NEW) == commands.schema_of(OLD) == 1
+
+
+def test_the_newest_command_is_of_the_newest_schema() -> None:
+    """Whoever adds a kind has to raise the schema, and may not raise it for nothing."""
+    assert max(commands._SINCE.values()) == commands.SCHEMA
+    assert {kind for kind, _ in commands._SINCE} == set(commands.KINDS) - set(range(1, 17))
 
 
 @pytest.mark.parametrize(
