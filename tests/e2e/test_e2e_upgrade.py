@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from heroctl_core.client import new_request_id
-from heroctl_core.errors import HeroctlError
+from heroctl_core.errors import HeroctlError, NotApplied
 from heroctl_core.testing.local_cluster import LocalCluster
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -103,6 +103,13 @@ def change(cluster: LocalCluster, writer: Writer, name: str, release: Path | Non
     cluster.wait(writer.more(), "writes are acknowledged")
 
 
+def transact(cluster: LocalCluster, name: str) -> None:
+    """A command that the old release does not know."""
+    part = {"action": "put", "kind": "node", "name": "new", "address": "10.0.0.1"}
+    with cluster.nodes[name].client() as client:
+        client.write("POST", "/v1/transaction", {"operations": [part]})
+
+
 def jobs(cluster: LocalCluster, name: str) -> list[str]:
     """All that a linearizable read through one node shows."""
     found: list[str] = []
@@ -118,7 +125,8 @@ def jobs(cluster: LocalCluster, name: str) -> list[str]:
 
 def test_a_rolling_upgrade_and_a_way_back(cluster: LocalCluster, old: Path) -> None:
     """Old and new nodes serve together, with a leader of either; a node may be set back as long as
-    not all are new. Nothing that was acknowledged is lost, nothing is applied twice."""
+    not all are new. A command that an old voter does not know waits for it. Nothing that was
+    acknowledged is lost, nothing is applied twice."""
     first, second, third = cluster.nodes
     writer = Writer(cluster)
     writer.start()
@@ -126,9 +134,14 @@ def test_a_rolling_upgrade_and_a_way_back(cluster: LocalCluster, old: Path) -> N
         cluster.wait(writer.more(), "writes are acknowledged")
         change(cluster, writer, first, None)
         change(cluster, writer, second, None)
+        with pytest.raises(NotApplied, match=f"node {third} knows schema 1"):
+            transact(cluster, first)
         change(cluster, writer, second, old)
         change(cluster, writer, third, None)
+        with pytest.raises(NotApplied, match=f"node {second} knows schema 1"):
+            transact(cluster, first)
         change(cluster, writer, second, None)
+        transact(cluster, first)
     finally:
         writer.ending.set()
         writer.join()
