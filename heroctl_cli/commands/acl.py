@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import click
 
 from heroctl_core.client import path_of
+from heroctl_core.errors import REJECT_REASONS, UsageError
 
 from .. import connection, output
 from ..resource import group
+
+_DENIED: Final = REJECT_REASONS["denied"][0]
 
 _policy = group(
     "policy",
@@ -44,6 +49,27 @@ def _bootstrap(addr: str | None) -> None:
     output.emit(answer.body, text=text)
 
 
+@click.command("can", help="Tell whether a token may do something, and which rule says so.")
+@click.argument("token")
+@click.argument("action")
+@click.argument("resource", metavar="KIND/NAME")
+@connection.online
+@click.pass_context
+def _can(context: click.Context, addr: str | None, token: str, action: str, resource: str) -> None:
+    kind, slash, name = resource.partition("/")
+    if not slash:
+        raise UsageError(f"{resource!r} is not KIND/NAME, as in job/web")
+    query = {"token": token, "action": action, "resource": kind, "name": name}
+    with connection.connect(addr) as client:
+        decision = connection.read(client, path_of("acl", "can"), query).body
+    word = "yes" if decision["allowed"] else "no"
+    output.emit(decision, text=lambda: output.line(f"{word}: {decision['why']}"))
+    if not decision["allowed"]:
+        context.exit(_DENIED)
+
+
 command = click.Group(
-    "acl", help="Policies and tokens: who may do what.", commands=[_policy, _token, _bootstrap]
+    "acl",
+    help="Policies and tokens: who may do what.",
+    commands=[_policy, _token, _bootstrap, _can],
 )

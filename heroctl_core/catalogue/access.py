@@ -64,6 +64,32 @@ class Policy:
         return {**shown("policy", self), "rules": [rule.to_json() for rule in self.rules]}
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """Whether something is allowed. `rule`, counted from 1, of `policy` decided; without one no
+    rule fits, or the token has expired."""
+
+    allowed: bool
+    policy: str | None = None
+    rule: int | None = None
+    expired: bool = False
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        if self.expired:
+            return "the token has expired"
+        if self.policy is None:
+            return "no rule allows it"
+        verb = "allows" if self.allowed else "denies"
+        return f"rule {self.rule} of policy {self.policy} {verb} it"
+
+    def to_json(self) -> dict[str, Any]:
+        """As the API answers."""
+        where = {"policy": self.policy, "rule": self.rule}
+        return {"allowed": self.allowed, **where, "why": self.why}
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who asks, with the policies that they had when they were recognised."""
@@ -75,15 +101,20 @@ class Actor:
 
     def may(self, action: str, resource: str, name: str) -> bool:
         """True when a rule allows it and none denies it."""
-        if self.operator:
-            return True
-        effects = {
-            rule.effect
-            for policy in self.policies
-            for rule in policy.rules
-            if rule.fits(action, resource, name)
-        }
-        return effects == {"allow"}
+        return self.operator or self.decide(action, resource, name).allowed
+
+    def decide(self, action: str, resource: str, name: str) -> Decision:
+        """Whether a rule allows it and none denies it, and which rule decided: the first deny, or
+        the first allow. For everybody but the operator, who needs no rule."""
+        allowing = Decision(allowed=False)
+        for policy in self.policies:
+            for number, rule in enumerate(policy.rules, 1):
+                if rule.fits(action, resource, name):
+                    if rule.effect == "deny":
+                        return Decision(allowed=False, policy=policy.name, rule=number)
+                    if not allowing.allowed:
+                        allowing = Decision(allowed=True, policy=policy.name, rule=number)
+        return allowing
 
     def may_see(self, resource: str, name: str) -> bool:
         """True when the row may be shown in a list."""

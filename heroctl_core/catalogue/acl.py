@@ -18,9 +18,9 @@ from typing import Any, Final
 
 from ..clock import Clock, rfc3339
 from ..errors import CommandRejected
-from ..state.acl import POLICY_PREFIX, TOKEN_PREFIX
+from ..state.acl import ACTIONS, POLICY_PREFIX, RESOURCES, TOKEN_PREFIX
 from ..state.commands import Command, DeletePolicy, DeleteToken, PutPolicy, PutToken
-from .access import OPERATOR, Actor, Policy, Rule, rules_of
+from .access import OPERATOR, Actor, Decision, Policy, Rule, rules_of
 from .reads import Consistency, Fields, Reader, check_limit, may_list
 from .resource import Resource
 from .values import V, invalid, shown, value_of
@@ -247,6 +247,26 @@ class Acl:
             )
         policies = tuple(self._resolve(policy) for policy in fields["policies"])
         return Actor(fields["name"], policies, source=source)
+
+    def can(
+        self,
+        token: str,
+        action: str,
+        resource: str,
+        name: str,
+        *,
+        consistency: Consistency = "linearizable",
+        actor: Actor = OPERATOR,
+    ) -> Decision:
+        """What is decided when the token of that name asks. For who may read the token."""
+        for word, allowed in ((action, ACTIONS), (resource, RESOURCES)):
+            if word not in allowed:
+                raise invalid(f"{word[:40]!r} is none of {', '.join(sorted(allowed))}")
+        held = self.get_token(token, consistency=consistency, actor=actor)
+        if held.expires_ms is not None and self._clock.time_ms() >= held.expires_ms:
+            return Decision(allowed=False, expired=True)
+        policies = tuple(self._resolve(policy) for policy in held.policies)
+        return Actor(held.name, policies).decide(action, resource, name)
 
     def _resolve(self, name: str) -> Policy:
         fields = self._reader.find("acl", POLICY_PREFIX + name, "stale")

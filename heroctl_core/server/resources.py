@@ -109,6 +109,13 @@ def bootstrap(node: Node, actor: Actor, _: Call) -> Reply:
     return _written(node.acl.bootstrap(actor=actor))
 
 
+def can(node: Node, actor: Actor, call: Call) -> Reply:
+    """What is decided when a token asks for something, and why."""
+    asked = {field: call.query.get(field, "") for field in ("token", "action", "resource", "name")}
+    decision = node.acl.can(**asked, consistency=call.consistency, actor=actor)
+    return Reply(decision.to_json(), stale=call.is_stale)
+
+
 def put_ingress(node: Node, actor: Actor, call: Call) -> Reply:
     """Writes an ingress route."""
     spec = documents.ingress_spec(call)

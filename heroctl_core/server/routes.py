@@ -140,6 +140,7 @@ ROUTES: Final[tuple[Route, ...]] = (
     *_resource("ingress", "/v1/ingress", lambda node: node.ingress, resources.put_ingress),
     *_resource("node", "/v1/nodes", lambda node: node.nodes, resources.put_node),
     Route("POST", "/v1/acl/bootstrap", resources.bootstrap),
+    Route("GET", "/v1/acl/can", resources.can),
     Route("GET", "/v1/metrics", resources.list_metrics),
     Route("GET", _SERIES, resources.get_metrics),
     Route("POST", "/v1/metrics", resources.put_metrics),
