@@ -7,7 +7,6 @@ all of it in the opposite order. It stays the same object when the node changes 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from concurrent.futures import Future
 from pathlib import Path
 from types import TracebackType
@@ -18,7 +17,6 @@ from .catalogue.access import OPERATOR, Actor
 from .catalogue.catalogue import Catalogue
 from .catalogue.keyring import KeyringSource
 from .catalogue.watch import Watch
-from .catalogue.writes import Written
 from .clock import SystemClock
 from .config.model import Backup, Cluster, Config, Node
 from .crypto.sealed import Keyring
@@ -30,7 +28,7 @@ from .raft.credentials import Trust
 from .raft.folder import DataFolder
 from .raft.runtime import RaftSettings, Runtime
 from .server.port import Status, TlsStatus
-from .state.commands import Command, Expectation
+from .state.commands import Command
 from .state.outcome import Outcome
 from .state.rows import KINDS
 
@@ -72,6 +70,7 @@ class ControlPlane:
         self.metrics = catalogue.metrics
         self.members = catalogue.members
         self.watches = catalogue.watches
+        self.transaction = catalogue.transaction
         self.snapshot = Snapshots(
             self._runtime,
             self._keyring.stored,
@@ -122,16 +121,6 @@ class ControlPlane:
     ) -> Future[Outcome]:
         """The future of a command, for pipelines and asyncio; see Jobs.put_command."""
         return self._catalogue.submit(command, actor, request_id)
-
-    def transaction(
-        self,
-        parts: Iterable[Command | Expectation],
-        *,
-        request_id: bytes | None = None,
-        actor: Actor = OPERATOR,
-    ) -> Written:
-        """Several writes as one: all or none; see Catalogue.transaction."""
-        return self._catalogue.transaction(parts, request_id=request_id, actor=actor)
 
     def watch(
         self, prefix: str = "", *, since: str | None = None, actor: Actor = OPERATOR
