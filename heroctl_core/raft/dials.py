@@ -37,6 +37,11 @@ class Dials:
     def __init__(self) -> None:
         self._dials: dict[str, Dial] = {}
 
+    @property
+    def any_resolving(self) -> bool:
+        """Whether a name server is asked for some address."""
+        return any(dial.resolving for dial in self._dials.values())
+
     def want(self, addresses: set[str]) -> list[Channel]:
         """Keeps these addresses from now on; the connections that are not wanted any more."""
         for address in addresses - self._dials.keys():

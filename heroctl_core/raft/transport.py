@@ -31,6 +31,7 @@ from .listener import Listener
 from .tls_stream import TlsStream
 
 _HANDSHAKE_S: Final = 5.0
+_UPKEEP_S: Final = 1.0  # at most so long nobody looks for what is due by time
 _STRANGERS: Final = 128  # connections that have not said who they are
 _STRANGERS_A_POLL: Final = 8  # served at once: their handshakes take time that members need
 _BULK: Final = frozenset({"inst"})  # frames that let the others go first
@@ -39,13 +40,7 @@ _BULK: Final = frozenset({"inst"})  # frames that let the others go first
 class Transport:
     """The connections. `address` is where the listener really is."""
 
-    def __init__(
-        self,
-        listen: str | None,
-        listener: Listener,
-        clock: Clock,
-        trust: Trust,
-    ) -> None:
+    def __init__(self, listen: str | None, listener: Listener, clock: Clock, trust: Trust) -> None:
         """Binds at once; ConfigError when the address cannot be had. None: nobody can connect."""
         self._trust = trust
         self._listener = listener
@@ -60,6 +55,7 @@ class Transport:
         self._out: dict[str, Channel] = {}
         self._dials = Dials()
         self._unflushed: set[Channel] = set()
+        self._upkeep_s = 0.0  # when something is due by time
         self.cut_off = 0  # connections that ended because the peer sent rubbish
         self._wake_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._wake_lock = threading.Lock()
@@ -86,6 +82,7 @@ class Transport:
         """The addresses to keep connections to, from now on."""
         for channel in self._dials.want(addresses):
             self._close(channel)
+        self._upkeep_s = 0.0
 
     def send(self, member_id: str, frame: list[object]) -> None:
         """Queues a frame; dropped when there is no connection, as a network would."""
@@ -101,27 +98,27 @@ class Transport:
     def poll(self, timeout_s: float) -> None:
         """Waits for the network or a wake-up, then delivers what came."""
         now = self._clock.monotonic_s()
-        for address, dial in self._dials.due(now):
-            self._connect(address, dial, now)
-        if self._door is not None:
-            self._door.look(now)
+        if now >= self._upkeep_s:
+            self._upkeep_s = self._keep_up(now)
         strangers = 0
-        for fd, event in self._epoll.poll(min(timeout_s, self._dials.wait_s(now))):
+        for fd, event in self._epoll.poll(min(timeout_s, self._upkeep_s - now)):
             if fd == self._wake_fd:
                 self._signalled = False  # before anybody looks at what it was for
+                if self._dials.any_resolving:
+                    self._upkeep_s = 0.0  # perhaps a name server has answered
             elif self._door is not None and fd == self._door.fileno():
                 self._accept(self._door)
             elif (channel := self._channels.get(fd)) is not None:
                 strangers += channel.is_stranger
                 if not channel.is_stranger or strangers <= _STRANGERS_A_POLL:
                     self._serve(channel, event)
-        self._drop_silent()
 
     def close_all(self) -> None:
         """Ends every connection and drops what is queued: the generation or the state changed."""
         for channel in list(self._channels.values()):
             self._close(channel)
         self._dials.all_due()
+        self._upkeep_s = 0.0
 
     def drop(self, member_id: str) -> None:
         """Ends the connections with one member; it may come back with a new hello."""
@@ -150,6 +147,20 @@ class Transport:
         self._wake_fd = -1
 
     # -- dialing and accepting
+
+    def _keep_up(self, now: float) -> float:
+        """Does what is due by time; when the next of it will be."""
+        for address, dial in self._dials.due(now):
+            self._connect(address, dial, now)
+        if self._door is not None:
+            self._door.look(now)
+        next_s = now + min(self._dials.wait_s(now), _UPKEEP_S)
+        for channel in [c for c in self._channels.values() if c.member_id is None]:
+            if channel.opened_s < now - _HANDSHAKE_S:  # it connects and does not say who it is
+                self._close(channel)
+            else:
+                next_s = min(next_s, channel.opened_s + _HANDSHAKE_S)
+        return max(next_s, now + 0.001)
 
     def _connect(self, address: str, dial: Dial, now: float) -> None:
         try:
@@ -184,6 +195,7 @@ class Transport:
             channel = Channel(Stream(sock), None, now, f"a peer at {host}")
             self._channels[sock.fileno()] = channel
             self._epoll.register(sock.fileno(), select.EPOLLIN)
+            self._upkeep_s = min(self._upkeep_s, now + _HANDSHAKE_S)
             self._begin_tls(channel)
 
     def _make_room(self) -> None:
@@ -191,13 +203,6 @@ class Transport:
         strangers = [c for c in self._channels.values() if c.is_stranger]
         if len(strangers) >= _STRANGERS:
             self._close(min(strangers, key=lambda c: c.opened_s))
-
-    def _drop_silent(self) -> None:
-        """Whoever connects and does not say who it is."""
-        late = self._clock.monotonic_s() - _HANDSHAKE_S
-        for channel in [c for c in self._channels.values() if c.member_id is None]:
-            if channel.opened_s < late:
-                self._close(channel)
 
     # -- one connection
 
@@ -385,6 +390,7 @@ class Transport:
                 self._listener.peer_gone(member_id)
             return
         self._dials.closed(channel)
+        self._upkeep_s = 0.0
         if member_id is not None and self._out.get(member_id) is channel:
             del self._out[member_id]
             self._dials.lost(member_id)
