@@ -77,8 +77,8 @@ class Leadership:
 
     def _hold(self, now: float) -> Hold | None:
         node = self._node
-        if node.is_only_voter():
-            return None  # nobody is asked
+        if node.is_only_voter() or node.proposals.fill_entry():
+            return None  # nobody is asked, or nothing would be gained
         under_way = node.log.entries[-1][1] > node.core.commit_index
         return self._grouping.hold(now, node.proposals.unsent, under_way=under_way)
 

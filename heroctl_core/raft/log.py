@@ -221,21 +221,22 @@ class Log(LogState):
                 data, crc = self._encode(parts)
             self._junk_end = max(self._junk_end, self._end + len(data))
             self._disk.write(self._fd, data, self._end)
-            self._write_zeros(self._end + len(data))
+            self._write_zeros(self._end + len(data), len(data))
         except OSError as error:
             self._write_failed(error)
         self._sync_data()
         self._end += len(data)
         self._frame_number, self._frame_crc = self._frame_number + 1, crc
 
-    def _write_zeros(self, end: int) -> None:
+    def _write_zeros(self, end: int, frame_bytes: int) -> None:
         """Writes zeros behind a frame now and then. Blocks that are only reserved cost the file
         system a journal commit when they are first written; the next frames need none.
 
         A write of its own, which may fail for want of space: as one with the frame it could fail
-        behind a whole frame, that would count although the caller was told otherwise.
+        behind a whole frame, that would count although the caller was told otherwise. Among large
+        frames each would need zeros of its own, which costs more than it saves.
         """
-        if end <= self._zeroed:
+        if end <= self._zeroed or frame_bytes > ZEROS_AHEAD // 4:
             return
         self._zeroed = min(end + ZEROS_AHEAD, self._room)
         try:

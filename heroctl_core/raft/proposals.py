@@ -51,6 +51,7 @@ class Proposals:
         self._inbox: deque[Waiting] = deque()
         self._queue: deque[Waiting] = deque()
         self._forward_s = -math.inf  # not before this time
+        self._queued_bytes = 0  # of both
         self._forwarded_here: deque[bytes] = deque()  # from followers, whose callers are not here
         self.took_forwarded = False  # the last `take` had a follower's command in it
         self._wake_at = 1  # so many in the inbox are worth a turn
@@ -73,8 +74,10 @@ class Proposals:
     def accept_forwarded(self, commands: list[bytes]) -> int:
         """How many of a follower's commands found room."""
         room = max(0, limits.PROPOSAL_QUEUE - len(self._forwarded_here))
-        self._forwarded_here.extend(commands[:room])
-        return min(room, len(commands))
+        taken = commands[:room]
+        self._forwarded_here.extend(taken)
+        self._queued_bytes += sum(map(len, taken))
+        return len(taken)
 
     def drain(self) -> None:
         """Takes in what other threads submitted."""
@@ -83,12 +86,17 @@ class Proposals:
         while inbox:
             waiting = inbox.popleft()
             self._queue.append(waiting)
+            self._queued_bytes += len(waiting.command)
             self._by_id.setdefault(waiting.request_id, []).append(waiting)
 
     @property
     def unsent(self) -> int:
         """How many writes no entry and no frame has taken yet."""
         return len(self._queue) + len(self._forwarded_here) + len(self._inbox)
+
+    def fill_entry(self) -> bool:
+        """Whether an entry has no room for more than what is unsent."""
+        return self._queued_bytes >= limits.ENTRY_BYTES - ENTRY_OVERHEAD
 
     def let_gather(self, enough: int) -> bool:
         """No submission wakes the engine until so many writes are unsent, or until the next
@@ -111,6 +119,7 @@ class Proposals:
                 max_bytes -= len(command) + 8
                 if max_bytes < 0 and taken:
                     return taken
+                self._queued_bytes -= len(command)
                 if isinstance(head, Waiting):
                     head.queued = False
                     if head.ended:  # its deadline passed, or it was applied after all
@@ -150,16 +159,21 @@ class Proposals:
         """What was sent and not applied goes to the next leader too, in the order of its arrival:
         the state knows request ids, so of two copies one is applied. A follower sends it after a
         moment, when it was the leader that wanted it so."""
-        self._forwarded_here.clear()  # who forwarded it does the same
+        self._drop_forwarded()  # who forwarded it does the same
         self._forward_s = self._clock.monotonic_s() + after_s if after_s else -math.inf
         again = [w for group in self._by_id.values() for w in group if not w.queued]
         for waiting in again:
             waiting.queued = True
         self._queue.extendleft(reversed(again))
+        self._queued_bytes += sum(len(waiting.command) for waiting in again)
+
+    def _drop_forwarded(self) -> None:
+        self._queued_bytes -= sum(map(len, self._forwarded_here))
+        self._forwarded_here.clear()
 
     def fail_sent(self, why: str) -> None:
         """Nobody can be asked what became of these."""
-        self._forwarded_here.clear()
+        self._drop_forwarded()
         for group in list(self._by_id.values()):
             for waiting in list(group):
                 if waiting.sent:
@@ -171,6 +185,7 @@ class Proposals:
         while self._queue:
             waiting = self._queue.popleft()
             waiting.queued = False
+            self._queued_bytes -= len(waiting.command)
             if waiting.ended:
                 continue
             self._end(waiting, OutcomeUnknown(error().message) if waiting.sent else error())

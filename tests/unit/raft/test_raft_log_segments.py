@@ -157,6 +157,19 @@ def test_a_segment_after_a_snapshot_fits_a_commit_index_from_before_it(tmp_path:
     assert (again.entries, again.commit_index) == (log.entries, 20)
 
 
+def test_large_frames_have_no_zeros_behind_them(tmp_path: Path) -> None:
+    """Each would need its own; small ones behind them have them again."""
+    disk = _Sizes()
+    log = Log.create(tmp_path / "log", segment_bytes=16 * ZEROS_AHEAD, disk=disk)
+    disk.written.clear()
+    for index, size in enumerate([100_000, 100_000, 100, 100], 2):
+        log.append(bytes(size), index, 1)
+        log.sync()
+    sizes = [size for _, size in disk.written]
+    assert [size > 90_000 for size in sizes] == [True, True, False, True, False]
+    log.close()
+
+
 class _Sizes(Disk):
     """The real disk; notes where each write ends and how many bytes it has."""
 

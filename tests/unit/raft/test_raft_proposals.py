@@ -136,6 +136,28 @@ def test_submissions_wake_the_engine_when_they_are_enough() -> None:
     assert woken == [1, 5, 6]
 
 
+def test_what_fills_an_entry_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever comes, goes, is sent again, dropped or failed meanwhile."""
+    monkeypatch.setattr(limits, "ENTRY_BYTES", 64 + 100)
+    proposals, _ = queue()
+    submitted(proposals, "a" * 60)
+    assert not proposals.fill_entry()
+    proposals.accept_forwarded([b"b" * 40])
+    assert proposals.fill_entry()
+    proposals.take(1000)
+    assert not proposals.fill_entry()
+    submitted(proposals, "c" * 50)
+    proposals.accept_forwarded([b"d" * 90])
+    proposals.resend()
+    assert proposals.fill_entry(), "60 and 50 are there again"
+    proposals.take(60 + 8)
+    assert not proposals.fill_entry()
+    proposals.accept_forwarded([b"e" * 90])
+    proposals.fail_sent("gone")
+    proposals.fail_unsent(lambda: ReadOnly("no quorum"))
+    assert proposals._queued_bytes == 0
+
+
 @pytest.mark.parametrize("sent", [True, False])
 def test_a_late_write_says_whether_it_may_be_somewhere(sent: bool) -> None:
     """Sent: nobody knows. Not sent: certainly not applied, and it never leaves afterwards."""
