@@ -47,7 +47,8 @@ def test_without_an_outcome_in_time_it_says_so() -> None:
 
 
 def test_of_two_that_end_it_at_once_one_counts() -> None:
-    """The other one is told; the waiting thread sees the first end."""
+    """The other one is told; the waiting thread sees the first end. Shows the check; that the two
+    are never inside it together would need a thread that stops there."""
     for _ in range(200):
         reply, start = Reply(), threading.Barrier(2)
 
