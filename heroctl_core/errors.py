@@ -12,7 +12,7 @@ An error answers the caller's only question, "what may I do now?":
     ├─ ArchiveError         NotAnArchive, UnsupportedVersion, Truncated, Damaged, WrongKey, NoKey
     ├─ StorageError         ObjectMissing, StorageDenied, StorageUnavailable, PartialCopy
     ├─ RecoveryError        refused by a guard; DrillFailed, DrillNoVerdict
-    ├─ WatchEnded           watch anew: Compacted, EpochChanged, SlowConsumer
+    ├─ WatchEnded           watch anew: Compacted, EpochChanged, RightsChanged, SlowConsumer
     ├─ FileFault            the disk refused a read or write; the message names the file
     └─ Unreachable, Busy    no node answers; somebody else holds the lock
 
@@ -258,6 +258,13 @@ class EpochChanged(WatchEnded):
 
     reason = "epoch_changed"
     default_hint = Compacted.default_hint
+
+
+class RightsChanged(WatchEnded):
+    """Policies or tokens were written: who watches with a token must show anew what it may see."""
+
+    reason = "rights_changed"
+    default_hint = "go on from the cursor of the last change"
 
 
 class SlowConsumer(WatchEnded):

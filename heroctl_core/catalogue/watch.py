@@ -138,6 +138,11 @@ class Watch:
         self._wake()
 
     @property
+    def is_operators(self) -> bool:
+        """Whether no rule decides what comes."""
+        return self._actor.operator
+
+    @property
     def is_full(self) -> bool:
         return len(self._queue) >= limits.WATCH_QUEUE
 

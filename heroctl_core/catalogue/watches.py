@@ -13,7 +13,15 @@ from typing import Any, Final
 
 from .. import limits
 from ..codec import unpack
-from ..errors import Compacted, EpochChanged, HeroctlError, NodeFault, Overloaded, SlowConsumer
+from ..errors import (
+    Compacted,
+    EpochChanged,
+    HeroctlError,
+    NodeFault,
+    Overloaded,
+    RightsChanged,
+    SlowConsumer,
+)
 from ..raft.port import Replicator
 from ..state.events import Event, History
 from .access import OPERATOR, Actor
@@ -144,6 +152,9 @@ class Watches:
 
     def _give(self, event: Event) -> None:
         _, table, key, _ = event
+        if table == "acl":
+            changed = RightsChanged("policies or tokens were written")
+            self._end_all(changed, lambda watch: not watch.is_operators)
         for place_table in (table, ""):
             for length in self._lengths.get(place_table, ()):
                 for watch in list(self._watches.get((place_table, key[:length]), ())):
@@ -157,9 +168,11 @@ class Watches:
         watch.end(SlowConsumer(f"{limits.WATCH_QUEUE} changes wait to be taken"))
         log.warning("a watcher of %s was cut off: it does not take its changes", watch.place)
 
-    def _end_all(self, error: HeroctlError) -> None:
+    def _end_all(
+        self, error: HeroctlError, chosen: Callable[[Watch], bool] = lambda _: True
+    ) -> None:
         for watches in list(self._watches.values()):
-            for watch in list(watches):
+            for watch in filter(chosen, list(watches)):
                 self._drop(watch)
                 watch.end(error)
 

@@ -289,7 +289,10 @@ class ApiServer:
         self._watches.add(watch)
         try:
             await response.prepare(request)
-            await self._tell(response, watch, came)
+            try:
+                await self._tell(request, response, watch, came)
+            except HeroctlError as error:
+                await asyncio.wait_for(response.write(event_stream.end(error)), _READ_S)
         except (ConnectionError, TimeoutError):  # it went away, or does not read
             if request.transport is not None:
                 request.transport.abort()
@@ -298,16 +301,17 @@ class ApiServer:
             await self._in(self._pool, watch.close)
         return response
 
-    async def _tell(self, response: web.StreamResponse, watch: Watch, came: asyncio.Event) -> None:
-        """Sends what a watch has until it ends."""
-        told = event_stream.bookmark(watch.cursor)
+    async def _tell(
+        self, request: web.Request, response: web.StreamResponse, watch: Watch, came: asyncio.Event
+    ) -> None:
+        """Sends what a watch has until it ends, and that with its error."""
+        told, checked_s = event_stream.bookmark(watch.cursor), self._loop.time()
         while told:
             await asyncio.wait_for(response.write(told), _READ_S)
-            try:
-                changes = await _next_changes(watch, came)
-            except HeroctlError as error:
-                await asyncio.wait_for(response.write(event_stream.end(error)), _READ_S)
-                return
+            changes = await _next_changes(watch, came)
+            if self._loop.time() >= checked_s + _BOOKMARK_S:
+                await self._queued(lambda: self._actor(request))  # a token may have expired
+                checked_s = self._loop.time()
             told = b"".join(map(event_stream.change, changes))
             told = told or event_stream.bookmark(watch.cursor)
 

@@ -20,6 +20,7 @@ from heroctl_core.errors import (
     EpochChanged,
     NodeFault,
     Overloaded,
+    RightsChanged,
     SlowConsumer,
 )
 from heroctl_core.state import events
@@ -242,6 +243,23 @@ def test_a_watcher_sees_what_it_may_see(catalogue: Catalogue) -> None:
         assert [(c.action, c.name) for c in watch.take()] == [("put", "web-1"), ("delete", "web-1")]
     with pytest.raises(CommandRejected, match="may not list secret"):
         catalogue.watches.open("secrets/", actor=sees_web)
+
+
+def test_a_change_of_rights_ends_watches_with_tokens(catalogue: Catalogue) -> None:
+    """Who may see less now must not go on; an operator's watch needs no rights."""
+    sees_web = actor(Rule("job", "web*", ("read",)))
+    with (
+        catalogue.watches.open("jobs/", actor=sees_web) as theirs,
+        catalogue.watches.open("jobs/") as ours,
+    ):
+        catalogue.jobs.put("web-1", {})
+        catalogue.acl.put_policy("any", [])
+        catalogue.jobs.put("web-2", {})
+        assert len(taken(ours, 2)) == 2
+        settled(catalogue)
+        assert [c.name for c in theirs.take()] == ["web-1"]
+        with pytest.raises(RightsChanged):
+            theirs.take()
 
 
 def test_an_iteration_ends_when_the_watch_is_closed(catalogue: Catalogue) -> None:

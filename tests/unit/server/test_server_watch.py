@@ -21,6 +21,7 @@ from heroctl_core.errors import (
     EpochChanged,
     HeroctlError,
     NodeFault,
+    RightsChanged,
     SlowConsumer,
 )
 from heroctl_core.server import http as server_http
@@ -129,6 +130,25 @@ def test_a_restore_ends_the_stream_with_its_reason(served: ServedNode) -> None:
     load = served.node.replicator.call(lambda: machine.load([], revision=90, epoch=2, time_ms=1))
     load.result(LONG_S)
     with pytest.raises(EpochChanged, match="restored"):
+        list(stream)
+
+
+def test_a_token_that_is_gone_watches_nothing_more(
+    served: ServedNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Deleted: at once. Expired: when the next bookmark is due."""
+    text = served.token()
+    stream = opened(served.client(text), prefix="jobs/")
+    served.node.acl.delete_token("test")
+    with pytest.raises(RightsChanged):
+        list(stream)
+    with pytest.raises(CommandRejected, match="not valid"):
+        next(served.client(text).events("/v1/watch"))
+    monkeypatch.setattr(server_http, "_BOOKMARK_S", 0.01)
+    short = served.node.acl.put_token("short", ["test"], expires_ms=int(time.time() * 1000) + 300)
+    assert short.text is not None
+    stream = opened(served.client(short.text), prefix="jobs/")
+    with pytest.raises(CommandRejected, match="expired"):
         list(stream)
 
 
