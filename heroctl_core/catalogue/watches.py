@@ -118,11 +118,17 @@ class Watches:
     # -- one thread, or whoever holds the lock
 
     def _run(self) -> None:
-        while not self._ended:
-            self._changed.wait()
-            self._changed.clear()
+        try:
+            while not self._ended:
+                self._changed.wait()
+                self._changed.clear()
+                with self._lock:
+                    self._advance()
+        except Exception as error:  # or every watcher would wait for ever
+            log.exception("watching ended")
             with self._lock:
-                self._advance()
+                self._ended = True
+                self._end_all(NodeFault(f"watching ended: {error!r}"))
 
     def _start(self) -> None:
         if self._thread is None:

@@ -295,6 +295,25 @@ def test_a_closed_node_ends_its_watches(catalogue: Catalogue) -> None:
         catalogue.watches.open("jobs/")
 
 
+def test_a_defect_ends_watches_loudly(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nobody waits for a thread that is gone."""
+    with catalogue.watches.open("jobs/") as watch:
+
+        def fail(event: object) -> None:
+            raise LookupError("a defect of ours")
+
+        monkeypatch.setattr(catalogue.watches, "_give", fail)
+        catalogue.jobs.put("web", {})
+        assert watch.wait(LONG_S)
+        with pytest.raises(NodeFault, match="a defect of ours"):
+            watch.take()
+    assert "watching ended" in caplog.text
+    with pytest.raises(NodeFault):
+        catalogue.watches.open("jobs/")
+
+
 def test_watchers_are_bounded(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
     """One too many is refused; one that leaves makes room."""
     monkeypatch.setattr(limits, "WATCHERS", 3)
