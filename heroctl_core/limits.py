@@ -16,6 +16,7 @@ SHARDS: Final = 64  # of about 16 000 rows each at the maximum number of rows
 METRIC_SERIES: Final = 1_000
 METRIC_WINDOW_MS: Final = 7 * 24 * 3600 * 1000
 REQUEST_IDS: Final = 65_536
+MESSAGE_BYTES: Final = 500  # of a refusal, which is kept with its request id
 REQUEST_AGE_MS: Final = 10 * 60 * 1000
 AUDIT_ROWS: Final = 10_000
 WATCHERS: Final = 10_000

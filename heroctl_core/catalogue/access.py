@@ -34,6 +34,12 @@ class Rule:
             and fnmatchcase(name, self.name)
         )
 
+    def sees(self, resource: str) -> bool:
+        """True when the rule is about seeing rows of that resource."""
+        return self.resource in (resource, "*") and not {"list", "read", "*"}.isdisjoint(
+            self.actions
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The rule as in a document and in a row."""
         return {
@@ -119,6 +125,12 @@ class Actor:
     def may_see(self, resource: str, name: str) -> bool:
         """True when the row may be shown in a list."""
         return self.may("list", resource, name) or self.may("read", resource, name)
+
+    def may_see_all(self, resource: str) -> bool:
+        """True when every row may be shown, whatever its name."""
+        about = [rule for policy in self.policies for rule in policy.rules if rule.sees(resource)]
+        denies = any(rule.effect == "deny" for rule in about)
+        return self.operator or (not denies and any(rule.name == "*" for rule in about))
 
     def check(self, action: str, resource: str, name: str) -> None:
         """Raises CommandRejected denied unless the actor may."""

@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 from ..clock import Clock, rfc3339
+from ..codec import unpack
 from ..errors import CommandRejected
 from ..state.acl import ACTIONS, POLICY_PREFIX, RESOURCES, TOKEN_PREFIX
 from ..state.commands import Command, DeletePolicy, DeleteToken, PutPolicy, PutToken
@@ -109,6 +110,7 @@ class Tokens(_Rights[Token]):
     applied that. Any thread."""
 
     noun, collection, prefix = "token", "tokens", TOKEN_PREFIX
+    keyed_by_name = False
     deletion, value = DeleteToken, Token
 
     def __init__(self, writer: Writer, reader: Reader, entropy: Callable[[int], bytes]) -> None:
@@ -173,6 +175,10 @@ class Tokens(_Rights[Token]):
 
     def _id(self, name: str) -> str:
         return accessor_of(name)
+
+    def name_of(self, key: str, row: bytes | None) -> str | None:
+        """In the row: keys have the accessor."""
+        return None if row is None else str(unpack(row)["name"])
 
     def of_row(self, name: str, fields: Fields) -> Token:
         policies = tuple(fields["policies"])

@@ -76,13 +76,17 @@ def check_limit(limit: object) -> None:
         raise UsageError(f"limit is {limit!r}, not a number from 1")
 
 
+def may_list_any(actor: Actor, resource: str) -> bool:
+    """Whether some rule lets the actor see something of a resource."""
+    return actor.operator or any(
+        rule.effect == "allow" and rule.sees(resource)
+        for policy in actor.policies
+        for rule in policy.rules
+    )
+
+
 def may_list(actor: Actor, resource: str) -> None:
     """Raises CommandRejected denied for an actor whom no rule lets see anything of a resource."""
-    if actor.operator:
+    if may_list_any(actor, resource):
         return
-    for policy in actor.policies:
-        for rule in policy.rules:
-            sees = {"list", "read", "*"} & set(rule.actions)
-            if rule.effect == "allow" and rule.resource in (resource, "*") and sees:
-                return
     raise CommandRejected("denied", f"{actor.name} may not list {resource}")

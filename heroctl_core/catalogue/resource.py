@@ -28,6 +28,7 @@ class Resource(Generic[V]):
     table: ClassVar[str]
     collection: ClassVar[str]  # the table as users see it, as in jobs/web
     prefix: ClassVar[str] = ""  # of the keys in the table
+    keyed_by_name: ClassVar[bool] = True
     deletion: ClassVar[type[Deletion]]
     value: type[V]
 
@@ -104,6 +105,10 @@ class Resource(Generic[V]):
     def _id(self, name: str) -> str:
         """What a key has behind its prefix."""
         return name
+
+    def name_of(self, key: str, row: bytes | None) -> str | None:
+        """The name of the row under a key; None when it is gone and nobody can tell."""
+        return key.removeprefix(self.prefix)
 
     def of_row(self, name: str, fields: Fields) -> V:
         """The value of a decoded row."""

@@ -10,6 +10,8 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Protocol
 
 from .. import limits
@@ -44,7 +46,8 @@ class Hub(Protocol):
     epoch: int
     position: int
 
-    def change(self, event: Event, actor: Actor) -> Change | None: ...
+    def change(self, event: Event, seen: int) -> Change: ...
+    def may_see(self, event: Event, actor: Actor) -> bool: ...
     def forget(self, watch: Watch) -> None: ...
 
 
@@ -59,7 +62,8 @@ class Watch:
         self._hub = hub
         self._actor = actor
         self._notify = notify
-        self._queue: deque[Event] = deque()
+        self._queue: deque[tuple[Event, int]] = deque()  # with what is seen once it was taken
+        self._most = limits.WATCH_QUEUE
         self._filled = threading.Event()
         self._error: HeroctlError | None = None
         self._closed = False
@@ -76,19 +80,17 @@ class Watch:
         behind = bool(self._queue) or self._error is not None
         return f"{self._epoch}.{self._seen if behind else max(position, self._seen)}"
 
-    def take(self, most: int = limits.WATCH_QUEUE) -> list[Change]:
-        """The next changes that came and were not taken yet, without waiting. When there is nothing
-        any more because the watch has ended, its reason: SlowConsumer, Compacted, EpochChanged or
-        NodeFault."""
+    def take(self, most: int | None = None, most_bytes: int | None = None) -> list[Change]:
+        """The next changes that came and were not taken yet, without waiting: at most so many, and
+        about so many bytes of rows. When there is nothing any more because the watch has ended, its
+        reason: another WatchEnded or NodeFault."""
         self._filled.clear()
         changes: list[Change] = []
-        for _ in range(most):
-            if not self._queue:
-                break
-            event = self._queue.popleft()
-            self._seen = event[0]
-            if (change := self._hub.change(event, self._actor)) is not None:
-                changes.append(change)
+        size = 0
+        while self._queue and len(changes) != most and (most_bytes is None or size < most_bytes):
+            event, self._seen = self._queue.popleft()
+            size += len(event[3] or b"")
+            changes.append(self._hub.change(event, self._seen))
         if self._queue or self._error is not None:
             self._filled.set()
         if not changes and not self._queue and self._error is not None:
@@ -122,19 +124,25 @@ class Watch:
         """The watcher has seen everything up to `after`; `missed` came since."""
         self._epoch = self._hub.epoch
         self._after = self._seen = after
-        for event in missed:
-            self.push(event)
+        wanted = (event for event in missed if self.wants(event))
+        for _, events in groupby(wanted, itemgetter(0)):
+            self.push(list(events))
+        self._most += len(self._queue)
 
     def wants(self, event: Event) -> bool:
-        """Whether an event is under the watch's prefix."""
+        """Whether an event is under the watch's prefix, and the watcher may see it."""
         table, prefix = self.place
-        return table in ("", event[1]) and event[2].startswith(prefix)
+        under = table in ("", event[1]) and event[2].startswith(prefix)
+        return under and (self.is_operators or self._hub.may_see(event, self._actor))
 
-    def push(self, event: Event) -> None:
-        """One event under the watch's prefix."""
-        if event[0] <= self._after:
+    def push(self, events: list[Event]) -> None:
+        """All that the watch wants of one revision. Only with the last of them it is seen: whoever
+        stops in between and goes on later gets the others again, and misses none."""
+        revision = events[-1][0]
+        if revision <= self._after:
             return
-        self._queue.append(event)
+        self._queue.extend((event, revision - 1) for event in events[:-1])
+        self._queue.append((events[-1], revision))
         self._wake()
 
     @property
@@ -142,9 +150,9 @@ class Watch:
         """Whether no rule decides what comes."""
         return self._actor.operator
 
-    @property
-    def is_full(self) -> bool:
-        return len(self._queue) >= limits.WATCH_QUEUE
+    def has_room(self, count: int) -> bool:
+        """Whether so many changes more may wait."""
+        return len(self._queue) + count <= self._most
 
     def end(self, error: HeroctlError) -> None:
         """Nothing more comes, for this reason."""

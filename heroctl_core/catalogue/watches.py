@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Final
 
 from .. import limits
 from ..codec import unpack
 from ..errors import (
+    CommandRejected,
     Compacted,
     EpochChanged,
     HeroctlError,
@@ -25,7 +28,7 @@ from ..errors import (
 from ..raft.port import Replicator
 from ..state.events import Event, History
 from .access import OPERATOR, Actor
-from .reads import may_list
+from .reads import may_list, may_list_any
 from .resource import Resource
 from .values import invalid
 from .watch import Change, Watch, parse_cursor
@@ -81,7 +84,7 @@ class Watches:
             missed = [event for event in missed if event[0] <= self.position]
             if after < self._history.floor:
                 raise self._compacted(after)
-            watch.begin(after, filter(watch.wants, missed))
+            watch.begin(after, missed)
             self._watches.setdefault(watch.place, set()).add(watch)
             self._count += 1
             self._measure()
@@ -101,19 +104,26 @@ class Watches:
         if self._thread is not None:
             self._thread.join()
 
-    def change(self, event: Event, actor: Actor) -> Change | None:
-        """The event as a watcher gets it, or None when the actor may not see the row."""
+    def change(self, event: Event, seen: int) -> Change:
+        """The event as a watcher gets it, who has then seen everything up to revision `seen`."""
         revision, table, key, row = event
-        resource = next(r for r in self._resources if r.table == table and key.startswith(r.prefix))
-        fields = None if row is None else unpack(row)
-        name = key.removeprefix(resource.prefix)
-        if fields is not None and "name" in fields:  # a token, whose key has its accessor
-            name = fields["name"]
-        if not actor.may_see(resource.right, name):
-            return None
-        value = None if fields is None else resource.of_row(name, fields)
-        cursor, action = f"{self.epoch}.{revision}", "delete" if row is None else "put"
-        return Change(cursor, revision, action, resource.noun, name, value)
+        resource = self._resource_of(table, key)
+        name = resource.name_of(key, row) or key.removeprefix(resource.prefix)
+        value = None if row is None else resource.of_row(name, unpack(row))
+        action = "delete" if row is None else "put"
+        return Change(f"{self.epoch}.{seen}", revision, action, resource.noun, name, value)
+
+    def may_see(self, event: Event, actor: Actor) -> bool:
+        """Whether the actor may see the row; one that has no name any more, if it may see all."""
+        _, table, key, row = event
+        resource = self._resource_of(table, key)
+        name = resource.name_of(key, row)
+        if name is None:
+            return actor.may_see_all(resource.right)
+        return actor.may_see(resource.right, name)
+
+    def _resource_of(self, table: str, key: str) -> Resource[Any]:
+        return next(r for r in self._resources if r.table == table and key.startswith(r.prefix))
 
     # -- one thread, or whoever holds the lock
 
@@ -144,8 +154,8 @@ class Watches:
         while events := self._history.after(self.position, _AT_ONCE):
             if self.position < self._history.floor:
                 self._end_all(self._compacted(self.position))
-            for event in events:
-                self._give(event)
+            for _, of_one in groupby(events, itemgetter(0)):
+                self._give(list(of_one))
             self.position = events[-1][0]
 
     def _switch(self, history: History, epoch: int) -> None:
@@ -156,18 +166,29 @@ class Watches:
             self._end_all(self._compacted(self.position))
         self._history, self.epoch, self.position = history, epoch, history.floor
 
-    def _give(self, event: Event) -> None:
-        _, table, key, _ = event
-        if table == "acl":
+    def _give(self, events: list[Event]) -> None:
+        """All events of one revision."""
+        if any(event[1] == "acl" for event in events):
             changed = RightsChanged("policies or tokens were written")
             self._end_all(changed, lambda watch: not watch.is_operators)
+        wanted: dict[Watch, list[Event]] = {}
+        for event in events:
+            for watch in self._watching(event):
+                wanted.setdefault(watch, []).append(event)
+        for watch, theirs in wanted.items():
+            if watch.has_room(len(theirs)):
+                watch.push(theirs)
+            else:
+                self._cut(watch)
+
+    def _watching(self, event: Event) -> Iterator[Watch]:
+        _, table, key, _ = event
         for place_table in (table, ""):
             for length in self._lengths.get(place_table, ()):
-                for watch in list(self._watches.get((place_table, key[:length]), ())):
-                    if watch.is_full:
-                        self._cut(watch)
-                    else:
-                        watch.push(event)
+                yield from filter(
+                    lambda watch: watch.wants(event),
+                    self._watches.get((place_table, key[:length]), ()),
+                )
 
     def _cut(self, watch: Watch) -> None:
         self._drop(watch)
@@ -212,11 +233,15 @@ class Watches:
     def _place(self, prefix: str, actor: Actor) -> tuple[str, str]:
         """(table, prefix of its keys) of what is asked for."""
         if prefix == "":
+            if not any(may_list_any(actor, resource.right) for resource in self._resources):
+                raise CommandRejected("denied", f"{actor.name} may list nothing")
             return "", ""
         collection, slash, rest = prefix.partition("/")
         for resource in self._resources:
             if slash and resource.collection == collection:
                 may_list(actor, resource.right)
+                if rest and not resource.keyed_by_name:
+                    raise invalid(f'watch {prefix[:40]!r}: allowed: all of "{collection}/"')
                 return resource.table, resource.prefix + rest
         allowed = ", ".join(f'"{r.collection}/"' for r in self._resources)
         raise invalid(f'watch {prefix[:40]!r}: allowed: "", {allowed}, with the begin of a name')

@@ -50,6 +50,9 @@ _http_log.addFilter(Discreet())
 _TRANSFERS: Final = 2  # snapshots and restores that run at a time
 _WAITING_PER_THREAD: Final = 16
 _EVENTS_AT_ONCE: Final = 100  # decoded in one go, on the loop
+_EVENT_BYTES_AT_ONCE: Final = (
+    256 * limits.KIB
+)  # of their rows; as JSON they may be six times as many
 _BOOKMARK_S: Final = 10.0  # so often a watcher hears that nothing has changed
 _READ_S: Final = 30.0  # so long a watcher may take to read what was sent
 _SHUTDOWN_S: Final = 5.0  # for answers under way when the server stops
@@ -347,7 +350,7 @@ async def _next_changes(watch: Watch, came: asyncio.Event) -> list[Change]:
         async with asyncio.timeout(_BOOKMARK_S):
             while True:
                 came.clear()
-                if changes := watch.take(_EVENTS_AT_ONCE):
+                if changes := watch.take(_EVENTS_AT_ONCE, _EVENT_BYTES_AT_ONCE):
                     return changes
                 if not watch.wait(0):
                     await came.wait()

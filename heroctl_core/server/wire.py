@@ -94,6 +94,8 @@ def decode_body(data: bytes) -> Any:
 
     try:
         value = json.loads(data, object_pairs_hook=mapping, parse_constant=constant)
+        if b"\\u" in data or b"\xed" in data:  # only these can be half a surrogate pair
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise CommandRejected(
             "invalid", f"the body is nested deeper than {limits.NESTING} levels"
@@ -159,4 +161,5 @@ def summary(saved: SavedSnapshot) -> dict[str, Any]:
 
 def encode(value: Any) -> bytes:
     """A value as JSON bytes."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="backslashreplace")  # an error may quote what is no text

@@ -39,7 +39,8 @@ class History:
 
     def extend(self, events: list[Event]) -> None:
         """Adds the events of the next revision."""
-        if len(self._chunks[-1]) >= _CHUNK_EVENTS:
+        is_large = self._bytes[-1] >= limits.WATCH_BYTES // 16
+        if is_large or len(self._chunks[-1]) >= _CHUNK_EVENTS:
             # Another list: a reader may have the old one in hand.
             self._chunks = [*self._chunks, []]
             self._bytes.append(0)

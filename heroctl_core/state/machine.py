@@ -13,6 +13,7 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
 
+from .. import limits
 from ..errors import StateDefect
 from . import acl, ingress, jobs, metrics, nodes, secrets, transactions
 from .commands import UnknownKind, open_envelope
@@ -136,7 +137,7 @@ class StateMachine:
         except UnknownKind as error:
             raise StateDefect(f"log index {stamp.index}: {error}") from error
         except ValueError as error:
-            return Rejected("invalid", str(error), rows.revision)
+            return Rejected("invalid", _cut(str(error)), rows.revision)
         requests = self._requests
         first = requests.outcome(request_id)
         if first is not None:
@@ -147,7 +148,7 @@ class StateMachine:
         try:
             _RULES[kind](rows, body)
         except Refused as refusal:
-            outcome = Rejected(refusal.reason, refusal.message, rows.revision)
+            outcome = Rejected(refusal.reason, _cut(refusal.message), rows.revision)
         else:
             rows.revision += 1
             if rows.events:
@@ -217,6 +218,14 @@ def _filled(source: Iterable[Row], rows: Rows) -> Rows:
     except (KeyError, TypeError) as error:
         raise StateDefect(f"a row lacks a field: {error}") from error
     return rows
+
+
+def _cut(message: str) -> str:
+    """The message with at most limits.MESSAGE_BYTES: it quotes what was sent, and is kept."""
+    data = message.encode(errors="backslashreplace")
+    if len(data) <= limits.MESSAGE_BYTES:
+        return message
+    return data[: limits.MESSAGE_BYTES - 3].decode(errors="ignore") + "..."
 
 
 def _expired(request_ms: int, now_ms: int) -> str:

@@ -54,6 +54,8 @@ def _expect(rows: Rows, body: list[Any]) -> None:
         raise Refused("invalid", "an expectation must be a table, a name and a revision")
     table, key, revision = body
     check_name(table, key)
+    if any((table, key) == event[1:3] for event in rows.events):
+        raise Refused("invalid", f"{label(table, key)} is written by this transaction")
     rows.current(table, key, revision)
 
 

@@ -262,6 +262,96 @@ def test_a_change_of_rights_ends_watches_with_tokens(catalogue: Catalogue) -> No
             theirs.take()
 
 
+def test_whoever_stops_inside_a_revision_misses_nothing(catalogue: Catalogue) -> None:
+    """A transaction's changes come again from the cursor of any but its last one."""
+    with catalogue.watches.open("jobs/") as watch:
+        catalogue.transaction([catalogue.jobs.put_command(f"job-{n}", {}) for n in range(3)])
+        assert watch.wait(LONG_S)
+        [first] = watch.take(1)
+        assert (first.revision, first.cursor, watch.cursor) == (1, "1.0", "1.0")
+        second, last = watch.take()
+        assert (second.cursor, last.cursor, watch.cursor) == ("1.0", "1.1", "1.1")
+    with catalogue.watches.open("jobs/", since=first.cursor) as again:
+        assert [c.name for c in taken(again, 3)] == ["job-0", "job-1", "job-2"]
+    with catalogue.watches.open("jobs/job-1", since="1.0") as narrow:
+        assert [c.cursor for c in taken(narrow, 1)] == ["1.1"]
+
+
+def test_a_cut_falls_between_revisions(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Going on from the cursor gives what was cut, whole."""
+    monkeypatch.setattr(limits, "WATCH_QUEUE", 4)
+    with catalogue.watches.open("jobs/") as slow:
+        for step in range(2):
+            parts = [catalogue.jobs.put_command(f"job-{step}-{n}", {}) for n in range(3)]
+            catalogue.transaction(parts)
+        settled(catalogue)
+        assert len(slow.take()) == 3
+        with pytest.raises(SlowConsumer):
+            slow.take()
+        with catalogue.watches.open("jobs/", since=slow.cursor) as again:
+            assert [c.name for c in taken(again, 3)] == ["job-1-0", "job-1-1", "job-1-2"]
+
+
+def test_who_comes_back_late_is_not_slow(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was missed does not count against what may wait from now on."""
+    monkeypatch.setattr(limits, "WATCH_QUEUE", 4)
+    for number in range(20):
+        catalogue.jobs.put(f"job-{number}", {})
+    with catalogue.watches.open("jobs/", since="1.0") as watch:
+        catalogue.jobs.put("live", {})
+        settled(catalogue)
+        assert len(watch.take()) == 21
+
+
+def test_a_batch_is_bounded_in_bytes(catalogue: Catalogue) -> None:
+    """At least one change, and none of them is left out."""
+    with catalogue.watches.open("jobs/") as watch:
+        for number in range(5):
+            catalogue.jobs.put(f"job-{number}", {"filling": "x" * 1000})
+        settled(catalogue)
+        assert [len(watch.take(most_bytes=size)) for size in (1, 1500, 10**6)] == [1, 2, 2]
+
+
+def test_who_may_list_nothing_watches_nothing(catalogue: Catalogue) -> None:
+    """Also not everything at once; who may list one kind may."""
+    writes = actor(Rule("*", "*", ("write",)))
+    with pytest.raises(CommandRejected, match="may list nothing") as caught:
+        catalogue.watches.open("", actor=writes)
+    assert caught.value.reason == "denied"
+    catalogue.watches.open("", actor=actor(Rule("node", "n", ("list",)))).close()
+
+
+@pytest.mark.parametrize(
+    ("rules", "seen"),
+    [
+        ([Rule("acl", "*", ("read",))], ["put token visible", "delete token"]),
+        ([Rule("acl", "vis*", ("read",))], ["put token visible"]),
+        (
+            [Rule("acl", "*", ("read",)), Rule("acl", "hid*", ("read",), "deny")],
+            ["put token visible"],
+        ),
+    ],
+)
+def test_a_token_that_is_gone_is_told_to_who_sees_all(
+    catalogue: Catalogue, rules: list[Rule], seen: list[str]
+) -> None:
+    """Nobody can tell its name any more, so rules for some names cannot decide."""
+    catalogue.acl.put_policy("p", [])
+    catalogue.acl.put_token("visible", ["p"])
+    catalogue.acl.delete_token("visible")
+    with catalogue.watches.open("tokens/", since="1.0", actor=actor(*rules)) as watch:
+        settled(catalogue)
+        told = [f"{c.action} {c.kind} {c.name}" for c in watch.take()]
+    assert len(told) == len(seen)
+    assert all(words.startswith(begin) for words, begin in zip(told, seen, strict=True))
+    with pytest.raises(CommandRejected, match='all of "tokens/"'):
+        catalogue.watches.open("tokens/vis")
+
+
 def test_an_iteration_ends_when_the_watch_is_closed(catalogue: Catalogue) -> None:
     """Also while it waits in another thread."""
     watch = catalogue.watches.open("jobs/")

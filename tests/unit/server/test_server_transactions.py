@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import http.client
+import json
 from typing import Any
 
 import pytest
@@ -60,6 +62,27 @@ def test_a_token_needs_the_right_of_every_operation(served: ServedNode) -> None:
     with pytest.raises(HeroctlError, match="may not write secret web") as caught:
         transact(served, RELEASE, token=token)
     assert caught.value.reason == "denied"
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        b'{"action":"put","kind":"job","name":"x","spec":{},"\\ud800":1}',
+        b'{"action":"put","kind":"job","name":"x","spec":{"\\udfff":1e9}}',
+        b'{"action":"put","kind":"job","name":"x","spec":{},"labels":{"\\ud800":1}}',
+        b'{"action":"put","kind":"secret","name":"x","value":"x\xed\xa0\x80"}',
+    ],
+)
+def test_half_a_character_is_no_text(served: ServedNode, operation: bytes) -> None:
+    """Neither escaped nor as bytes: a refusal, not an error of the server."""
+    connection = http.client.HTTPConnection(served.address, timeout=10)
+    headers = {"Authorization": f"Bearer {served.token()}", "Content-Type": "application/json"}
+    body = b'{"operations":[' + operation + b"]}"
+    connection.request("POST", "/v1/transaction", body, headers)
+    response = connection.getresponse()
+    assert response.status == 422
+    assert json.loads(response.read())["reason"] == "invalid"
+    connection.close()
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,16 @@ def test_the_oldest_are_forgotten(monkeypatch: pytest.MonkeyPatch, name: str, li
     assert history.after(0, 1)[0][0] == history.floor + 1
 
 
+def test_few_large_events_are_bounded_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They do not wait for a thousand others."""
+    monkeypatch.setattr(limits, "WATCH_BYTES", 64_000)
+    history = History()
+    for revision in range(1, 200):
+        history.extend([event(revision, "x", bytes(2000))])
+    assert len(history) * 2000 <= 64_000 + 3 * 64_000 // 16
+    assert [e[0] for e in history.after(history.floor, ALL)] == [*range(history.floor + 1, 200)]
+
+
 def test_a_reader_beside_the_writer_misses_nothing() -> None:
     """Many events come while somebody reads them in small pieces."""
     history, last = History(), 20_000

@@ -12,6 +12,7 @@ from heroctl_core.state.commands import (
     Command,
     DeleteJob,
     Envelope,
+    PutIngress,
     PutJob,
     UnknownKind,
     decode,
@@ -19,7 +20,7 @@ from heroctl_core.state.commands import (
 )
 from heroctl_core.state.machine import _RULES, StateMachine
 from heroctl_core.state.outcome import Applied, Outcome, Rejected, Stamp
-from heroctl_core.state.requests import Requests
+from heroctl_core.state.requests import _DUMP_BYTES_MAX, Requests
 
 NOW_MS = 1_700_000_000_000
 
@@ -240,6 +241,20 @@ def test_an_envelope_comes_back() -> None:
     """decode gives what encode took."""
     envelope = Envelope(b"r" * 16, NOW_MS, "ci", "10.0.0.1", put(expect=3))
     assert decode(encode(envelope)) == envelope
+
+
+@pytest.mark.parametrize("value", ["\x01" * 170_000, "\U0001f600" * 40_000, "x" * 1000])
+def test_a_refusal_is_short_whatever_it_quotes(value: str) -> None:
+    """It is kept for ten minutes, and 65 536 of them must fit into a dump that can be loaded."""
+    machine = StateMachine()
+    spec = {"host": "h", "path": "/", "job": "j", "port": value, "tls": True}
+    envelope = Envelope(b"r" * 16, NOW_MS, "ci", "test", PutIngress("x", spec))
+    outcome = machine.apply(encode(envelope), Stamp(1, NOW_MS))
+    assert isinstance(outcome, Rejected)
+    assert outcome.message.startswith("ingress x: port is ")
+    assert len(outcome.message.encode()) <= limits.MESSAGE_BYTES
+    assert outcome.message.endswith("...")
+    assert len(machine.dump().request_bytes()) * limits.REQUEST_IDS < _DUMP_BYTES_MAX
 
 
 def test_kind_numbers_are_for_ever() -> None:

@@ -113,6 +113,7 @@ def test_all_of_it_has_one_revision(machine: Machine) -> None:
         ([0, ["jobs", "web", None]], "invalid", "operation 5: an expectation must be"),
         ([0, ["keyring", "keyring", 1]], "invalid", "operation 5: an expectation must be"),
         (PutJob("cart", b"\x80", {}), "invalid", "operation 5: job cart is written twice"),
+        ([0, ["jobs", "cart", 1]], "invalid", "operation 5: job cart is written by this"),
         (PutKeyring(b"x"), "invalid", "operation 5: a command of kind 15 cannot be part"),
         (PutPolicy("p", []), "invalid", "operation 5: a command of kind 5 cannot be part"),
         (AppendMetrics([]), "invalid", "operation 5: a command of kind 13 cannot be part"),
