@@ -326,7 +326,7 @@ def test_killed_while_it_leaves_a_node_goes_on_from_there(three: Fenced, step: s
     three.close()
     three.restore("n0", archive)
     three.start("n0")
-    restored = wait(lambda: three.raft("n0").lineage[-1])
+    restored = wait(lambda: three.raft("n0").lineage)[-1]
     folder = DataFolder.open(three.folder / "n1", node_name="n1", cluster_name="test")
     mark = {"generation": 2, "restore_id": restored.restore_id, "member_id": folder.member_id}
     folder.set_mark("left", mark)
