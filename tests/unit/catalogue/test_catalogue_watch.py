@@ -7,48 +7,29 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from watching import LONG_S, actor, settled, taken
 
 from heroctl_core import limits
-from heroctl_core.catalogue.access import Actor, Policy, Rule
+from heroctl_core.catalogue.access import Rule
 from heroctl_core.catalogue.catalogue import Catalogue
 from heroctl_core.catalogue.jobs import Job
 from heroctl_core.catalogue.secrets import Secret
-from heroctl_core.catalogue.watch import Change, Watch, parse_cursor
+from heroctl_core.catalogue.watch import parse_cursor
 from heroctl_core.errors import (
     CommandRejected,
     Compacted,
     EpochChanged,
     NodeFault,
-    Overloaded,
     RightsChanged,
-    SlowConsumer,
 )
 from heroctl_core.state import events
 from heroctl_core.testing.replicator import InMemoryReplicator
-
-LONG_S = 10.0
 
 
 @pytest.fixture(autouse=True)
 def closed(catalogue: Catalogue) -> Iterator[None]:
     yield
     catalogue.watches.close()
-
-
-def taken(watch: Watch, count: int) -> list[Change]:
-    """The next `count` changes."""
-    found: list[Change] = []
-    while len(found) < count:
-        assert watch.wait(LONG_S), f"only {found}"
-        found += watch.take()
-    return found
-
-
-def settled(catalogue: Catalogue) -> None:
-    """Returns when every event is in the queues: a watch of its own sees the last one."""
-    with catalogue.watches.open("nodes/") as watch:
-        catalogue.nodes.put("settled", address="10.0.0.1:1")
-        taken(watch, 1)
 
 
 def test_puts_and_deletions_come_in_order(catalogue: Catalogue) -> None:
@@ -178,23 +159,6 @@ def test_what_is_forgotten_is_said(catalogue: Catalogue, monkeypatch: pytest.Mon
         assert [c.name for c in taken(watch, 2)] == ["job-38", "job-39"]
 
 
-def test_a_watcher_that_does_not_take_is_cut_off(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It gets what waited, then the reason; the others get everything."""
-    monkeypatch.setattr(limits, "WATCH_QUEUE", 5)
-    with catalogue.watches.open("jobs/") as slow, catalogue.watches.open("jobs/") as quick:
-        for number in range(8):
-            catalogue.jobs.put(f"job-{number}", {})
-            assert [c.name for c in taken(quick, 1)] == [f"job-{number}"]
-        assert len(slow.take()) == 5
-        with pytest.raises(SlowConsumer, match="5 changes wait"):
-            slow.take()
-        assert slow.cursor == "1.5"
-        with catalogue.watches.open("jobs/", since=slow.cursor) as again:
-            assert [c.name for c in taken(again, 3)] == ["job-5", "job-6", "job-7"]
-
-
 def test_a_restore_ends_watches_by_the_epoch(
     catalogue: Catalogue, replicator: InMemoryReplicator
 ) -> None:
@@ -224,10 +188,6 @@ def test_a_snapshot_from_the_leader_ends_watches(
         assert watch.wait(LONG_S)
         with pytest.raises(Compacted, match="the oldest is 91"):
             watch.take()
-
-
-def actor(*rules: Rule) -> Actor:
-    return Actor("somebody", (Policy("p", rules),))
 
 
 def test_a_watcher_sees_what_it_may_see(catalogue: Catalogue) -> None:
@@ -260,60 +220,6 @@ def test_a_change_of_rights_ends_watches_with_tokens(catalogue: Catalogue) -> No
         assert [c.name for c in theirs.take()] == ["web-1"]
         with pytest.raises(RightsChanged):
             theirs.take()
-
-
-def test_whoever_stops_inside_a_revision_misses_nothing(catalogue: Catalogue) -> None:
-    """A transaction's changes come again from the cursor of any but its last one."""
-    with catalogue.watches.open("jobs/") as watch:
-        catalogue.transaction([catalogue.jobs.put_command(f"job-{n}", {}) for n in range(3)])
-        assert watch.wait(LONG_S)
-        [first] = watch.take(1)
-        assert (first.revision, first.cursor, watch.cursor) == (1, "1.0", "1.0")
-        second, last = watch.take()
-        assert (second.cursor, last.cursor, watch.cursor) == ("1.0", "1.1", "1.1")
-    with catalogue.watches.open("jobs/", since=first.cursor) as again:
-        assert [c.name for c in taken(again, 3)] == ["job-0", "job-1", "job-2"]
-    with catalogue.watches.open("jobs/job-1", since="1.0") as narrow:
-        assert [c.cursor for c in taken(narrow, 1)] == ["1.1"]
-
-
-def test_a_cut_falls_between_revisions(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Going on from the cursor gives what was cut, whole."""
-    monkeypatch.setattr(limits, "WATCH_QUEUE", 4)
-    with catalogue.watches.open("jobs/") as slow:
-        for step in range(2):
-            parts = [catalogue.jobs.put_command(f"job-{step}-{n}", {}) for n in range(3)]
-            catalogue.transaction(parts)
-        settled(catalogue)
-        assert len(slow.take()) == 3
-        with pytest.raises(SlowConsumer):
-            slow.take()
-        with catalogue.watches.open("jobs/", since=slow.cursor) as again:
-            assert [c.name for c in taken(again, 3)] == ["job-1-0", "job-1-1", "job-1-2"]
-
-
-def test_who_comes_back_late_is_not_slow(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What was missed does not count against what may wait from now on."""
-    monkeypatch.setattr(limits, "WATCH_QUEUE", 4)
-    for number in range(20):
-        catalogue.jobs.put(f"job-{number}", {})
-    with catalogue.watches.open("jobs/", since="1.0") as watch:
-        catalogue.jobs.put("live", {})
-        settled(catalogue)
-        assert len(watch.take()) == 21
-
-
-def test_a_batch_is_bounded_in_bytes(catalogue: Catalogue) -> None:
-    """At least one change, and none of them is left out."""
-    with catalogue.watches.open("jobs/") as watch:
-        for number in range(5):
-            catalogue.jobs.put(f"job-{number}", {"filling": "x" * 1000})
-        settled(catalogue)
-        assert [len(watch.take(most_bytes=size)) for size in (1, 1500, 10**6)] == [1, 2, 2]
 
 
 def test_who_may_list_nothing_watches_nothing(catalogue: Catalogue) -> None:
@@ -383,51 +289,6 @@ def test_a_closed_node_ends_its_watches(catalogue: Catalogue) -> None:
         list(watch)
     with pytest.raises(NodeFault):
         catalogue.watches.open("jobs/")
-
-
-def test_a_defect_ends_watches_loudly(
-    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Nobody waits for a thread that is gone."""
-    with catalogue.watches.open("jobs/") as watch:
-
-        def fail(event: object) -> None:
-            raise LookupError("a defect of ours")
-
-        monkeypatch.setattr(catalogue.watches, "_give", fail)
-        catalogue.jobs.put("web", {})
-        assert watch.wait(LONG_S)
-        with pytest.raises(NodeFault, match="a defect of ours"):
-            watch.take()
-    assert "watching ended" in caplog.text
-    with pytest.raises(NodeFault):
-        catalogue.watches.open("jobs/")
-
-
-def test_watchers_are_bounded(catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One too many is refused; one that leaves makes room."""
-    monkeypatch.setattr(limits, "WATCHERS", 3)
-    first, *_ = [catalogue.watches.open("jobs/") for _ in range(3)]
-    with pytest.raises(Overloaded, match="3 watchers"):
-        catalogue.watches.open("nodes/")
-    first.close()
-    first.close()
-    catalogue.watches.open("nodes/")
-
-
-def test_many_watchers_all_see_everything(catalogue: Catalogue) -> None:
-    """While writers write and watchers come and go."""
-    with ThreadPoolExecutor(8) as pool:
-        watches = [catalogue.watches.open("jobs/own-1" if n % 2 else "jobs/") for n in range(20)]
-        for name in range(8):
-            pool.submit(
-                lambda name=name: [catalogue.jobs.put(f"own-{name}", {"i": i}) for i in range(30)]
-            )
-        for number, watch in enumerate(watches):
-            changes = taken(watch, 30 if number % 2 else 240)
-            revisions = [c.revision for c in changes]
-            assert revisions == sorted(set(revisions))
-            watch.close()
 
 
 def test_whoever_asked_is_notified(catalogue: Catalogue) -> None:
